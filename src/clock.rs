@@ -1,0 +1,50 @@
+//! The only reader of the wall clock; tests freeze it and move it by hand.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use time::OffsetDateTime;
+
+/// Tells the time to everything that decides by it: tokens, limits, expiry.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Option<Arc<AtomicI64>>);
+
+impl Clock {
+    /// The machine's clock.
+    pub const fn system() -> Self {
+        Self(None)
+    }
+
+    /// A clock that stands still at the present until it is moved.
+    pub fn frozen() -> Self {
+        Self(Some(Arc::new(AtomicI64::new(micros(Self::system().now())))))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one home of now()")]
+    pub fn now(&self) -> OffsetDateTime {
+        match &self.0 {
+            None => OffsetDateTime::now_utc(),
+            Some(at) => OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Microseconds since 1970, never negative: the limiter's unit.
+    pub fn micros(&self) -> u64 {
+        micros(self.now()).unsigned_abs()
+    }
+
+    /// Moves a frozen clock; the machine's clock can't be moved.
+    pub fn advance(&self, by: Duration) {
+        if let Some(at) = &self.0 {
+            at.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+}
+
+fn micros(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+}
