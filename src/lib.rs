@@ -3,3 +3,6 @@
 // 0 words
 pub mod clock;
 pub mod ids;
+
+// 1 pipes
+pub mod local;
