@@ -3,3 +3,6 @@
 // 0 words
 pub mod clock;
 pub mod ids;
+
+// 3 keys
+pub mod limits;
