@@ -24,6 +24,8 @@ pub(super) struct Mark {
     pub owed: u64,
     pub after: u64,
     pub wait: u64,
+    /// Which of the cells answered.
+    place: usize,
 }
 
 impl Mark {
@@ -34,7 +36,7 @@ impl Mark {
 
 /// A count and the rule it was written under. Times are nanoseconds since 1970.
 #[derive(Clone, Debug)]
-pub(super) struct Cell {
+struct Cell {
     rule: Arc<Rule>,
     /// GCRA's theoretical arrival time: when nothing is owed any more.
     tat: u64,
@@ -49,33 +51,32 @@ impl Cell {
     }
 
     /// Whether forgetting it changes nothing.
-    pub fn is_idle(&self, now: u64) -> bool {
+    fn is_idle(&self, now: u64) -> bool {
         self.tat <= now && self.in_flight() == 0
     }
 
-    pub fn weigh(&mut self, now: u64, cost: u32) -> Mark {
+    fn weigh(&mut self, now: u64, cost: u32) -> Mark {
         match &self.rule.meter {
             Meter::Bucket(bucket) => {
                 // More than an empty bucket is owed only after the clock was set back.
                 self.tat = self.tat.min(now.saturating_add(bucket.depth));
                 let owed = self.tat.saturating_sub(now);
                 match bucket.take(owed, cost) {
-                    Ok(after) => Mark { owed, after, wait: 0 },
-                    Err(Refusal::Until(wait)) => Mark { owed, after: owed, wait },
-                    Err(Refusal::Never) => Mark { owed, after: owed, wait: NEVER },
+                    Ok(after) => Mark { owed, after, wait: 0, place: 0 },
+                    Err(Refusal::Until(wait)) => Mark { owed, after: owed, wait, place: 0 },
+                    Err(Refusal::Never) => Mark { owed, after: owed, wait: NEVER, place: 0 },
                 }
             }
             Meter::Gauge => {
                 let busy = self.in_flight();
                 let fits = cost == 0 || busy < self.rule.policy.quota;
                 let after = u64::from(busy) + u64::from(fits && cost > 0);
-                Mark { owed: busy.into(), after, wait: if fits { 0 } else { ANY_MOMENT } }
+                Mark { owed: busy.into(), after, wait: if fits { 0 } else { ANY_MOMENT }, place: 0 }
             }
         }
     }
 
-    /// Writes what [`weigh`](Self::weigh) foresaw, under the same lock. A gauge hands out a place.
-    pub fn charge(&mut self, now: u64, mark: &Mark) -> Option<Permit> {
+    fn charge(&mut self, now: u64, mark: &Mark) -> Option<Permit> {
         if mark.after == mark.owed {
             return None;
         }
@@ -126,17 +127,24 @@ impl Cell {
 pub(super) struct Cells(SmallVec<[Cell; 2]>);
 
 impl Cells {
-    /// The cell of `rule`, carried over if it was written under another version of it.
-    pub fn find(&mut self, rule: &Arc<Rule>, now: u64) -> Option<&mut Cell> {
-        self.place(rule, now).map(|place| &mut self.0[place])
-    }
-
-    pub fn find_or_make(&mut self, rule: &Arc<Rule>, now: u64) -> &mut Cell {
+    /// Judges `cost` by the cell of `rule`, carried over if it was written under another version of it.
+    pub fn weigh(&mut self, rule: &Arc<Rule>, now: u64, cost: u32) -> Mark {
         let place = self.place(rule, now).unwrap_or_else(|| {
             self.0.push(Cell::new(rule));
             self.0.len() - 1
         });
-        &mut self.0[place]
+        Mark { place, ..self.0[place].weigh(now, cost) }
+    }
+
+    /// The same for who may have no cell, and gets none.
+    pub fn foresee(cells: Option<&mut Self>, rule: &Arc<Rule>, now: u64, cost: u32) -> Mark {
+        let known = cells.and_then(|cells| cells.place(rule, now).map(|place| &mut cells.0[place]));
+        known.map_or_else(|| Cell::new(rule).weigh(now, cost), |cell| cell.weigh(now, cost))
+    }
+
+    /// Writes what [`weigh`](Self::weigh) foresaw, under the same lock. A gauge hands out a place.
+    pub fn charge(&mut self, now: u64, mark: &Mark) -> Option<Permit> {
+        self.0[mark.place].charge(now, mark)
     }
 
     fn place(&mut self, rule: &Arc<Rule>, now: u64) -> Option<usize> {
@@ -159,9 +167,4 @@ impl Cells {
         }
         !self.0.is_empty()
     }
-}
-
-/// What a caller who has no cell yet would be told.
-pub(super) fn weigh_fresh(rule: &Arc<Rule>, now: u64, cost: u32) -> Mark {
-    Cell::new(rule).weigh(now, cost)
 }

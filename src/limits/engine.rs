@@ -1,7 +1,7 @@
 //! The limiter of one process: one lock per org, one decision over all its policies, charged wholly or not at all.
 
 use super::{
-    cell::{Cells, weigh_fresh},
+    cell::Cells,
     decision::{Decision, Marks, Reading, readings},
     mix::Mix,
     policy::Scope,
@@ -61,14 +61,14 @@ impl Limiter {
         let mut admitted = true;
         for rule in rules {
             let cells = if rule.policy.scope == Scope::Org { &mut *common } else { &mut *own };
-            let mark = cells.find_or_make(rule, now).weigh(now, cost);
+            let mark = cells.weigh(rule, now, cost);
             admitted &= mark.fits() || rule.is_shadow();
             marks.push(mark);
         }
         if admitted {
             for (rule, mark) in rules.iter().zip(&mut marks) {
                 let cells = if rule.policy.scope == Scope::Org { &mut *common } else { &mut *own };
-                if let Some(permit) = cells.find_or_make(rule, now).charge(now, mark) {
+                if let Some(permit) = cells.charge(now, mark) {
                     permits.push(permit);
                 }
                 mark.owed = mark.after;
@@ -88,8 +88,7 @@ impl Limiter {
         let mut marks = Marks::new();
         for rule in &view.rules {
             let cells = if rule.policy.scope == Scope::Org { &mut common } else { &mut own };
-            let cell = cells.as_mut().and_then(|cells| cells.find(rule, now));
-            marks.push(cell.map_or_else(|| weigh_fresh(rule, now, cost), |cell| cell.weigh(now, cost)));
+            marks.push(Cells::foresee(cells.as_deref_mut(), rule, now, cost));
         }
         drop(shard);
         readings(view, &marks, now, cost)
