@@ -6,3 +6,6 @@ pub mod ids;
 
 // 1 pipes
 pub mod local;
+
+// 3 keys
+pub mod limits;

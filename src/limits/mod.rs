@@ -1,0 +1,32 @@
+//! How much a tier may do: policies, the decision that charges all of them or none, and what clients are told of it.
+//!
+//! governor is the arithmetic, the cells are ours, time is `crate::clock`. Read downwards: `policy` is what an
+//! operator writes, `tier` what it compiles to, `engine` what decides, `decision` and `headers` what comes out.
+//! `ip` stands apart: it guards the doors that open before anybody is known.
+
+mod bucket;
+mod cell;
+mod decision;
+mod engine;
+#[cfg(test)]
+mod fixture;
+mod headers;
+mod ip;
+mod mix;
+#[cfg(test)]
+mod model;
+mod permit;
+mod policy;
+mod rule;
+mod shelf;
+mod tier;
+#[cfg(test)]
+mod traps;
+
+pub use decision::{Decision, Reading};
+pub use engine::Limiter;
+pub use headers::Headers;
+pub use ip::IpLimiter;
+pub use permit::Permit;
+pub use policy::{Fault, Mode, Policy, Scope, Unit};
+pub use tier::{Subject, Tier, TierPlan};

@@ -1,0 +1,76 @@
+//! A compiled policy: immutable, shared by every cell that was written under it.
+
+use super::{
+    bucket::Bucket,
+    policy::{Mode, Policy, Unit},
+};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// A policy ready to be judged by.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub policy: Policy,
+    /// Where it stands written: `tier:free@v7`.
+    pub source: Arc<str>,
+    /// Begins its item in the `RateLimit` header: `"user";r=`.
+    pub label: String,
+    pub meter: Meter,
+    /// What held before, oldest first, for cells that slept through it.
+    pub past: Box<[Step]>,
+    pub step: Step,
+}
+
+/// What is read off a cell.
+#[derive(Debug)]
+pub(super) enum Meter {
+    Bucket(Bucket),
+    /// At most `quota` at the same moment.
+    Gauge,
+}
+
+/// One change of a limit. Nanoseconds, `at` since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub at: u64,
+    pub interval: u64,
+    pub depth: u64,
+}
+
+impl Step {
+    pub fn new(policy: &Policy, at: OffsetDateTime) -> Self {
+        let interval = policy.interval();
+        Self { at: nanos(at), interval, depth: interval.saturating_mul(u64::from(policy.burst)) }
+    }
+}
+
+impl Rule {
+    /// The caller has validated `policy`.
+    pub fn new(policy: Policy, source: Arc<str>, at: OffsetDateTime, past: Box<[Step]>) -> Self {
+        let meter = match policy.unit {
+            Unit::Requests => Meter::Bucket(Bucket::new(policy.interval(), policy.burst)),
+            Unit::Concurrent => Meter::Gauge,
+        };
+        let label = format!("\"{}\";r=", policy.name);
+        Self { source, label, meter, past, step: Step::new(&policy, at), policy }
+    }
+
+    /// Whether a cell of `other` carries over: same name, counted for the same, in the same unit.
+    pub fn continues(&self, other: &Self) -> bool {
+        self.policy.continues(&other.policy)
+    }
+
+    pub fn is_shadow(&self) -> bool {
+        self.policy.mode == Mode::Shadow
+    }
+}
+
+impl Policy {
+    pub(super) fn continues(&self, other: &Self) -> bool {
+        self.scope == other.scope && self.unit == other.unit && self.name == other.name
+    }
+}
+
+pub(super) fn nanos(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos().max(0)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,221 @@
+//! A tier as it is stored, and the plan it compiles to: once per version, shared by every org on it.
+
+use super::{
+    policy::{Fault, Mode, Policy, Scope, Unit, is_slug},
+    rule::{Rule, Step, nanos},
+};
+use crate::ids::{ApiKeyId, UserId};
+use std::{collections::HashSet, fmt::Write as _, sync::Arc};
+use time::OffsetDateTime;
+
+/// Each adds to two headers of every answer.
+const MOST_POLICIES: usize = 16;
+
+/// Who uses an org's quota; each has cells of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    User(UserId),
+    ApiKey(ApiKeyId),
+}
+
+/// One version of a tier: a named set of policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    pub slug: String,
+    pub name: String,
+    /// Grows by one with each edit.
+    pub version: i64,
+    pub policies: Vec<Policy>,
+    /// When this version took effect.
+    pub effective_at: OffsetDateTime,
+}
+
+impl Tier {
+    /// All that is wrong; a tier without faults can be compiled. No policies at all means no limits.
+    pub fn validate(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if !is_slug(&self.slug) {
+            faults.push(Fault::new("/slug", "must be a slug of at most 40 letters"));
+        }
+        if self.policies.len() > MOST_POLICIES {
+            faults.push(Fault::new("/policies", "must be at most 16"));
+        }
+        let mut names = HashSet::new();
+        for (place, policy) in self.policies.iter().enumerate() {
+            let at = |field: &str| format!("/policies/{place}{field}");
+            faults.extend(
+                policy.validate().into_iter().map(|fault| Fault::new(at(&fault.pointer), fault.detail)),
+            );
+            if !names.insert(&policy.name) {
+                faults.push(Fault::new(at("/name"), "is the name of another policy of this tier"));
+            }
+            if policy.scope == Scope::Ip {
+                faults.push(Fault::new(
+                    at("/scope"),
+                    "can't be ip: addresses are limited before an org is known",
+                ));
+            }
+        }
+        faults
+    }
+
+    fn source(&self) -> Arc<str> {
+        format!("tier:{}@v{}", self.slug, self.version).into()
+    }
+}
+
+/// A compiled tier: immutable, and everything that can be worked out before a request comes.
+#[derive(Debug)]
+pub struct TierPlan {
+    pub slug: Arc<str>,
+    pub version: i64,
+    rules: Vec<Arc<Rule>>,
+    users: View,
+    keys: View,
+}
+
+/// The rules that apply to one kind of caller, in the tier's order.
+#[derive(Debug)]
+pub(super) struct View {
+    pub rules: Vec<Arc<Rule>>,
+    /// The `RateLimit-Policy` header.
+    pub header: String,
+}
+
+impl TierPlan {
+    /// Compiles `tier`. `earlier` are the versions before it, oldest first, as far back as anybody may still owe
+    /// something: a count that slept through several changes is carried over each in turn. Without them it is
+    /// carried over once, from the rule it was last charged by.
+    pub fn new(tier: &Tier, earlier: &[Tier]) -> Result<Self, Vec<Fault>> {
+        let faults = tier.validate();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let source = tier.source();
+        let compile = |policy: &Policy| {
+            let past = earlier.iter().filter_map(|tier| {
+                let old = tier.policies.iter().find(|old| old.continues(policy))?;
+                old.validate().is_empty().then(|| Step::new(old, tier.effective_at))
+            });
+            Arc::new(Rule::new(policy.clone(), Arc::clone(&source), tier.effective_at, past.collect()))
+        };
+        Ok(Self::of(tier.slug.as_str().into(), tier.version, tier.policies.iter().map(compile).collect()))
+    }
+
+    /// The same plan but for one policy, which takes the place of the one of its name, or is added. `source` says
+    /// where it comes from (`override:ovr_..`), `at` since when it holds.
+    pub fn with_override(
+        &self,
+        policy: &Policy,
+        source: &str,
+        at: OffsetDateTime,
+    ) -> Result<Self, Vec<Fault>> {
+        let faults = policy.validate();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let old = self.rules.iter().position(|rule| rule.policy.name == policy.name);
+        let past =
+            old.map(|place| &self.rules[place]).filter(|rule| rule.policy.continues(policy)).map(|rule| {
+                let steps = rule.past.iter().chain([&rule.step]);
+                steps.filter(|step| step.at < nanos(at)).copied().collect()
+            });
+        let rule = Arc::new(Rule::new(policy.clone(), source.into(), at, past.unwrap_or_default()));
+        let mut rules = self.rules.clone();
+        match old {
+            Some(place) => rules[place] = rule,
+            None => rules.push(rule),
+        }
+        Ok(Self::of(Arc::clone(&self.slug), self.version, rules))
+    }
+
+    fn of(slug: Arc<str>, version: i64, rules: Vec<Arc<Rule>>) -> Self {
+        let users = View::of(&rules, |rule| matches!(rule.policy.scope, Scope::User | Scope::Org));
+        let keys = View::of(&rules, |rule| match rule.policy.scope {
+            Scope::ApiKey | Scope::Org => true,
+            Scope::User => !rules.iter().any(|other| stands_in(other, rule)),
+            Scope::Ip => false,
+        });
+        Self { slug, version, rules, users, keys }
+    }
+
+    /// The policies, as compiled, in the tier's order.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.rules.iter().map(|rule| &rule.policy)
+    }
+
+    pub(super) fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    pub(super) fn view(&self, who: Subject) -> &View {
+        match who {
+            Subject::User(_) => &self.users,
+            Subject::ApiKey(_) => &self.keys,
+        }
+    }
+}
+
+impl View {
+    fn of(rules: &[Arc<Rule>], applies: impl Fn(&Rule) -> bool) -> Self {
+        let rules: Vec<_> = rules.iter().filter(|rule| applies(rule)).cloned().collect();
+        let header = policy_header(&rules);
+        Self { rules, header }
+    }
+}
+
+/// draft-ietf-httpapi-ratelimit-headers-10, section 3. Shadows are nobody's business but the operator's.
+fn policy_header(rules: &[Arc<Rule>]) -> String {
+    let mut header = String::new();
+    for rule in rules.iter().filter(|rule| !rule.is_shadow()) {
+        let Policy { name, quota, window_seconds, unit, .. } = &rule.policy;
+        let comma = if header.is_empty() { "" } else { ", " };
+        let _ = match unit {
+            Unit::Requests => write!(header, "{comma}\"{name}\";q={quota};w={window_seconds}"),
+            Unit::Concurrent => write!(header, "{comma}\"{name}\";q={quota};qu=\"concurrent-requests\""),
+        };
+    }
+    header
+}
+
+/// A policy for keys takes the place of those for users; a shadow does not, or it would change what is enforced.
+fn stands_in(other: &Rule, user: &Rule) -> bool {
+    other.policy.scope == Scope::ApiKey
+        && other.policy.unit == user.policy.unit
+        && other.policy.mode == Mode::Enforce
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{HOUR, World, policy};
+    use super::*;
+
+    #[test]
+    fn every_fault_says_where_it_is() {
+        let mut tier = World::new().tier([
+            policy("user", Scope::User, 10, HOUR),
+            policy("user", Scope::Org, 0, HOUR),
+            policy("address", Scope::Ip, 10, HOUR),
+        ]);
+        tier.slug = "Free tier".into();
+        let pointers: Vec<_> = tier.validate().into_iter().map(|fault| fault.pointer).collect();
+        assert_eq!(
+            pointers,
+            ["/slug", "/policies/1/quota", "/policies/1/burst", "/policies/1/name", "/policies/2/scope"]
+        );
+        assert!(TierPlan::new(&tier, &[]).is_err());
+    }
+
+    #[test]
+    fn the_largest_numbers_that_are_valid_compile_and_hold() {
+        let mut world = World::new();
+        let plan = world.plan([
+            Policy { window_seconds: 2_678_400, burst: 11, ..policy("rare", Scope::User, 1, HOUR) },
+            Policy { window_seconds: 5, ..policy("often", Scope::Org, u32::MAX, HOUR) },
+        ]);
+        assert!(world.ask(&plan, 11).admitted);
+        let refused = world.ask(&plan, 11);
+        assert_eq!(refused.retry_after(), Some(11 * 2_678_400));
+        assert_eq!(world.reading(&plan, "often").used, 11);
+    }
+}
