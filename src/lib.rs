@@ -2,10 +2,49 @@
 
 // 0 words
 pub mod clock;
+pub mod config;
+pub mod error;
 pub mod ids;
+pub mod metadata;
+pub mod money;
+pub mod page;
 
 // 1 pipes
+pub mod bus;
+pub mod db;
 pub mod local;
+pub mod openapi;
+pub mod telemetry;
+
+// 2 fence
+pub mod bootstrap;
+pub mod tenancy;
 
 // 3 keys
+pub mod authn;
+pub mod authz;
 pub mod limits;
+
+// 4 means
+pub mod caller;
+pub mod idempotency;
+pub mod people;
+pub mod state;
+
+// 5 hall
+pub mod extract;
+pub mod middleware;
+
+// 6 rooms
+pub mod api;
+pub mod operator;
+
+// 7 the table of contents, and what works besides requests
+pub mod router;
+pub mod worker;
+
+// 8 the whole
+pub mod app;
+
+// 9 what a developer runs
+pub mod dev;

@@ -77,7 +77,7 @@ impl Decision {
 }
 
 /// One policy, as it stands for one caller after a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Reading {
     pub policy: String,
     pub scope: Scope,
@@ -93,6 +93,7 @@ pub struct Reading {
     /// Seconds until more is there, rounded up; 0 if nothing is used, or nobody knows.
     pub reset_seconds: u32,
     /// When the decision's cost (1 if it was 0) fits this policy; `None` if it never does.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub next_at: Option<OffsetDateTime>,
     /// Whether this policy refused, or, in shadow, would have.
     pub violated: bool,

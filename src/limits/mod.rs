@@ -4,6 +4,7 @@
 //! operator writes, `tier` what it compiles to, `engine` what decides, `decision` and `headers` what comes out.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
+mod book;
 mod bucket;
 mod cell;
 mod decision;
@@ -23,6 +24,7 @@ mod tier;
 #[cfg(test)]
 mod traps;
 
+pub use book::TierBook;
 pub use decision::{Decision, Reading};
 pub use engine::Limiter;
 pub use headers::Headers;

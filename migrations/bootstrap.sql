@@ -1,0 +1,27 @@
+-- The roles of a cluster, made once by an administrator (`insula bootstrap`), before any migration.
+-- Nobody but the administrator is a superuser and nobody has bypassrls: row-level security binds them all.
+do $$
+begin
+    if not exists (select from pg_roles where rolname = 'insula_owner') then
+        create role insula_owner login;
+    end if;
+    if not exists (select from pg_roles where rolname = 'insula_app') then
+        create role insula_app login;
+    end if;
+    if not exists (select from pg_roles where rolname = 'insula_platform') then
+        create role insula_platform login;
+    end if;
+end
+$$;
+
+-- The owner migrates data and hands the gate's functions over as the platform role: it is under forced
+-- row-level security itself and would see no rows.
+grant insula_platform to insula_owner;
+
+-- A statement or a lock that hangs must not hold a connection for ever.
+alter role insula_app set statement_timeout = '15s';
+alter role insula_app set lock_timeout = '5s';
+alter role insula_app set idle_in_transaction_session_timeout = '10s';
+alter role insula_platform set idle_in_transaction_session_timeout = '60s';
+alter role insula_app set timezone = 'UTC';
+alter role insula_platform set timezone = 'UTC';

@@ -1,0 +1,266 @@
+//! Categories: how an organisation sorts its products, as a tree.
+
+use super::given;
+use crate::{
+    authz::{
+        Action::{Create, Delete, Read, Update},
+        Resource::Categories,
+    },
+    error::{Error, OptionExt as _, Result, SqlExt as _},
+    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
+    ids::CategoryId,
+    middleware::TenantRoutes,
+    page::{Filter, Kind, Listing, Page, Sort},
+    tenancy::TenantTx,
+};
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of(Categories)
+        .allow(Read, routes!(list_categories))
+        .allow(Create, routes!(create_category))
+        .allow(Read, routes!(get_category))
+        .allow(Update, routes!(update_category))
+        .allow(Delete, routes!(delete_category))
+}
+
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+pub struct Category {
+    pub id: CategoryId,
+    #[schema(example = "Tools", max_length = 200)]
+    pub name: String,
+    pub parent_id: Option<CategoryId>,
+    #[schema(example = 1)]
+    pub version: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCategory {
+    #[garde(length(chars, min = 1, max = 200))]
+    #[schema(example = "Tools", min_length = 1, max_length = 200)]
+    pub name: String,
+    #[garde(skip)]
+    pub parent_id: Option<CategoryId>,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CategoryPatch {
+    #[garde(inner(length(chars, min = 1, max = 200)))]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(example = "Hand tools", min_length = 1, max_length = 200)]
+    pub name: Option<String>,
+    #[garde(skip)]
+    #[serde(default, deserialize_with = "given")]
+    pub parent_id: Option<Option<CategoryId>>,
+}
+
+impl Listed for Category {
+    type Row = Self;
+    const LISTING: &'static Listing = &Listing {
+        columns: "id, name, parent_id, version, created_at, updated_at",
+        from: "categories where org_id = $1",
+        sorts: &[
+            Sort { name: "created_at", column: "created_at", cast: "timestamptz" },
+            Sort { name: "name", column: r#"name collate "C""#, cast: "text" },
+        ],
+        filters: &[Filter {
+            name: "parent_id",
+            predicate: "parent_id =",
+            kind: Kind::Id(|text| text.parse().ok().map(CategoryId::uuid)),
+            about: "Directly below this one.",
+        }],
+    };
+}
+
+/// List categories
+#[utoipa::path(get, path = "/categories", tag = "categories", params(ListParams<Category>),
+    responses((status = 200, description = "A page of categories.", body = Page<Category>)))]
+async fn list_categories(db: TenantDb, list: List<Category>) -> Result<Response> {
+    let page = list.page(&mut *db.read().await?).await?;
+    Ok(list.answer(page))
+}
+
+/// Create a category
+#[utoipa::path(post, path = "/categories", tag = "categories", request_body = NewCategory,
+    responses((status = 201, description = "It exists.", body = Category),
+              (status = 409, description = "The name is taken at this place of the tree.")))]
+async fn create_category(db: TenantDb, Json(new): Json<NewCategory>) -> Result<Response> {
+    let mut tx = db.begin().await?;
+    let category = insert(&mut tx, &new).await?;
+    tx.commit().await?;
+    let location = [(header::LOCATION, format!("/api/v1/categories/{}", category.id))];
+    Ok((StatusCode::CREATED, location, tagged(category)).into_response())
+}
+
+/// Fetch one category
+#[utoipa::path(get, path = "/categories/{id}", tag = "categories", params(("id" = CategoryId, Path)),
+    responses((status = 200, description = "The category.", body = Category)))]
+async fn get_category(db: TenantDb, Path(id): Path<CategoryId>) -> Result<Response> {
+    let category = select(&mut db.read().await?, id).await?.or_not_found()?;
+    Ok(tagged(category).into_response())
+}
+
+/// Change a category
+#[utoipa::path(patch, path = "/categories/{id}", tag = "categories", request_body = CategoryPatch,
+    params(("id" = CategoryId, Path), IfMatch),
+    responses((status = 200, description = "The changed category.", body = Category),
+              (status = 409, description = "The name is taken at this place of the tree.")))]
+async fn update_category(
+    db: TenantDb,
+    Path(id): Path<CategoryId>,
+    expected: IfMatch,
+    Json(patch): Json<CategoryPatch>,
+) -> Result<Response> {
+    let mut tx = db.begin().await?;
+    expected.check(lock(&mut tx, id).await?.or_not_found()?)?;
+    if let Some(Some(parent)) = patch.parent_id {
+        refuse_cycle(&mut tx, id, parent).await?;
+    }
+    let category = update(&mut tx, id, &patch).await?;
+    tx.commit().await?;
+    Ok(tagged(category).into_response())
+}
+
+/// Delete a category
+///
+/// Only an empty one: move its products and the categories below it first.
+#[utoipa::path(delete, path = "/categories/{id}", tag = "categories",
+    params(("id" = CategoryId, Path), IfMatch),
+    responses((status = 204, description = "It is gone."),
+              (status = 409, description = "Something is still in it.")))]
+async fn delete_category(db: TenantDb, Path(id): Path<CategoryId>, expected: IfMatch) -> Result<StatusCode> {
+    let mut tx = db.begin().await?;
+    expected.check(lock(&mut tx, id).await?.or_not_found()?)?;
+    delete(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn tagged(category: Category) -> impl IntoResponse {
+    (<[_; 1]>::from(ETag(category.version)), Json(category))
+}
+
+async fn insert(tx: &mut TenantTx, new: &NewCategory) -> Result<Category> {
+    sqlx::query_as!(
+        Category,
+        r#"insert into categories (org_id, id, name, parent_id) values ($1, $2, $3, $4)
+           returning id as "id: _", name, parent_id as "parent_id: _", version, created_at, updated_at"#,
+        tx.org().uuid(),
+        CategoryId::new().uuid(),
+        new.name,
+        new.parent_id.map(CategoryId::uuid)
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .on_constraint("categories_name_taken", name_taken)
+    .on_constraint("categories_org_id_parent_id_fkey", no_parent)
+}
+
+async fn select(tx: &mut TenantTx, id: CategoryId) -> Result<Option<Category>> {
+    let category = sqlx::query_as!(
+        Category,
+        r#"select id as "id: _", name, parent_id as "parent_id: _", version, created_at, updated_at
+           from categories where org_id = $1 and id = $2"#,
+        tx.org().uuid(),
+        id.uuid()
+    );
+    Ok(category.fetch_optional(&mut **tx).await?)
+}
+
+/// Locks the row to the end of the transaction and answers its version.
+async fn lock(tx: &mut TenantTx, id: CategoryId) -> Result<Option<i64>> {
+    let version = sqlx::query_scalar!(
+        "select version from categories where org_id = $1 and id = $2 for update",
+        tx.org().uuid(),
+        id.uuid()
+    );
+    Ok(version.fetch_optional(&mut **tx).await?)
+}
+
+/// Moves within one org take turns: two that are each fine alone could close a cycle together.
+async fn refuse_cycle(tx: &mut TenantTx, id: CategoryId, parent: CategoryId) -> Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('categories ' || $1, 0))",
+        tx.org().to_string()
+    )
+    .execute(&mut **tx)
+    .await?;
+    let closes = sqlx::query_scalar!(
+        r#"with recursive above (id, parent_id) as (
+               select id, parent_id from categories where org_id = $1 and id = $3
+               union
+               select c.id, c.parent_id from categories c join above a on c.org_id = $1 and c.id = a.parent_id
+           )
+           select exists (select from above where id = $2) as "closes!""#,
+        tx.org().uuid(),
+        id.uuid(),
+        parent.uuid()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if closes {
+        return Err(Error::invalid("/parent_id", "cycle", format!("{parent} is {id} itself or below it")));
+    }
+    Ok(())
+}
+
+async fn update(tx: &mut TenantTx, id: CategoryId, patch: &CategoryPatch) -> Result<Category> {
+    sqlx::query_as!(
+        Category,
+        r#"update categories
+           set name = coalesce($3, name), parent_id = case when $4 then $5 else parent_id end,
+               version = version + 1, updated_at = now()
+           where org_id = $1 and id = $2
+           returning id as "id: _", name, parent_id as "parent_id: _", version, created_at, updated_at"#,
+        tx.org().uuid(),
+        id.uuid(),
+        patch.name,
+        patch.parent_id.is_some(),
+        patch.parent_id.flatten().map(CategoryId::uuid)
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .on_constraint("categories_name_taken", name_taken)
+    .on_constraint("categories_org_id_parent_id_fkey", no_parent)
+}
+
+async fn delete(tx: &mut TenantTx, id: CategoryId) -> Result<()> {
+    let in_use =
+        |what| move || Error::conflict("category_in_use", format!("{what} are still in this category"));
+    // Deleted products, which may be restored, come back without it.
+    sqlx::query!(
+        "update products set category_id = null where org_id = $1 and category_id = $2 and deleted_at is not null",
+        tx.org().uuid(),
+        id.uuid()
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!("delete from categories where org_id = $1 and id = $2", tx.org().uuid(), id.uuid())
+        .execute(&mut **tx)
+        .await
+        .on_constraint("products_org_id_category_id_fkey", in_use("products"))
+        .on_constraint("categories_org_id_parent_id_fkey", in_use("categories"))?;
+    Ok(())
+}
+
+fn name_taken() -> Error {
+    Error::conflict("name_taken", "a category at this place of the tree has this name")
+}
+
+fn no_parent() -> Error {
+    Error::invalid("/parent_id", "not_found", "there is no such category")
+}

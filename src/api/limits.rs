@@ -1,0 +1,37 @@
+//! Limits: what the caller may still do, told before it hurts.
+
+use crate::{
+    caller::{Caller, subject},
+    error::Result,
+    extract::Json,
+    limits::Reading,
+    middleware::TenantRoutes,
+    state::AppState,
+};
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of_members().allow_members(routes!(get_limits))
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Limits {
+    /// Every policy that applies to you, in the tier's order.
+    #[schema(max_items = 16)]
+    pub data: Vec<Reading>,
+}
+
+/// What is left of your limits
+///
+/// Costs nothing.
+#[utoipa::path(get, path = "/limits", tag = "limits",
+    responses((status = 200, description = "Every policy, with what is left of it and where it comes from.", body = Limits)))]
+async fn get_limits(State(state): State<AppState>, caller: Caller) -> Result<Json<Limits>> {
+    let control = state.directory.get(caller.org()).await?;
+    let plan = state.tiers.plan(&control.tier).await?;
+    let data = state.limiter.peek(caller.org(), subject(caller.actor()), &plan, 1);
+    Ok(Json(Limits { data }))
+}

@@ -1,0 +1,43 @@
+//! Me: who is signed in.
+
+use super::auth::{Org, User};
+use crate::{
+    caller::Caller,
+    error::{OptionExt as _, Result},
+    extract::{Json, SignedIn},
+    middleware::TenantRoutes,
+    state::AppState,
+    tenancy::gate,
+};
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of_members().allow_members(routes!(get_me))
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Me {
+    #[serde(flatten)]
+    pub user: User,
+    /// The organisation that the access token speaks for.
+    pub org: Org,
+    /// Held in that organisation.
+    #[schema(max_items = 100)]
+    pub roles: Vec<String>,
+    /// Every organisation to switch to.
+    #[schema(max_items = 1_000)]
+    pub orgs: Vec<Org>,
+}
+
+/// Who is signed in, and where
+#[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You.", body = Me)))]
+async fn get_me(State(state): State<AppState>, caller: Caller, signed_in: SignedIn) -> Result<Json<Me>> {
+    let user = gate::user(&state.pools, signed_in.user).await?.or_not_found()?;
+    let orgs: Vec<Org> =
+        gate::orgs_of(&state.pools, signed_in.user).await?.into_iter().map(Into::into).collect();
+    let org = orgs.iter().find(|org| org.id == caller.org()).cloned().or_not_found()?;
+    Ok(Json(Me { user: user.into(), org, roles: caller.roles().to_vec(), orgs }))
+}

@@ -1,0 +1,417 @@
+//! Products: what an organisation sells.
+
+use super::given;
+use crate::{
+    authz::{
+        Action::{Create, Delete, Read, Update},
+        Resource::Products,
+    },
+    error::{Error, OptionExt as _, Result, SqlExt as _},
+    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
+    ids::{CategoryId, ProductId},
+    metadata::{Metadata, MetadataPatch},
+    middleware::TenantRoutes,
+    money::Money,
+    page::{Filter, Kind, Listing, Page, Sort},
+    tenancy::TenantTx,
+};
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of(Products)
+        .allow(Read, routes!(list_products))
+        .allow(Create, routes!(create_product))
+        .allow(Read, routes!(get_product))
+        .allow(Update, routes!(update_product))
+        .allow(Delete, routes!(delete_product))
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Product {
+    pub id: ProductId,
+    #[schema(example = "COG-1", max_length = 64)]
+    pub sku: String,
+    #[schema(example = "Cog", max_length = 200)]
+    pub name: String,
+    #[schema(max_length = 10_000)]
+    pub description: String,
+    pub price: Money,
+    pub cost: Option<Money>,
+    #[schema(example = 40, minimum = 0)]
+    pub stock: i32,
+    pub category_id: Option<CategoryId>,
+    pub is_active: bool,
+    pub metadata: Metadata,
+    #[schema(example = 1)]
+    pub version: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewProduct {
+    /// Unique among the organisation's products.
+    #[garde(length(chars, min = 1, max = 64))]
+    #[schema(example = "COG-1", min_length = 1, max_length = 64)]
+    pub sku: String,
+    #[garde(length(chars, min = 1, max = 200))]
+    #[schema(example = "Cog", min_length = 1, max_length = 200)]
+    pub name: String,
+    #[garde(length(chars, max = 10_000))]
+    #[serde(default)]
+    #[schema(max_length = 10_000)]
+    pub description: String,
+    #[garde(dive)]
+    pub price: Money,
+    /// In the currency of the price.
+    #[garde(dive, custom(same_currency(&self.price)))]
+    pub cost: Option<Money>,
+    #[garde(range(min = 0))]
+    #[serde(default)]
+    #[schema(example = 40, minimum = 0)]
+    pub stock: i32,
+    #[garde(skip)]
+    pub category_id: Option<CategoryId>,
+    #[garde(skip)]
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub is_active: bool,
+    #[garde(dive)]
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProductPatch {
+    #[garde(inner(length(chars, min = 1, max = 64)))]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(example = "COG-2", min_length = 1, max_length = 64)]
+    pub sku: Option<String>,
+    #[garde(inner(length(chars, min = 1, max = 200)))]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(example = "Small cog", min_length = 1, max_length = 200)]
+    pub name: Option<String>,
+    #[garde(inner(length(chars, max = 10_000)))]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(max_length = 10_000)]
+    pub description: Option<String>,
+    #[garde(dive)]
+    #[serde(default, deserialize_with = "given")]
+    pub price: Option<Money>,
+    #[garde(dive)]
+    #[serde(default, deserialize_with = "given")]
+    pub cost: Option<Option<Money>>,
+    #[garde(inner(range(min = 0)))]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(example = 40, minimum = 0)]
+    pub stock: Option<i32>,
+    #[garde(skip)]
+    #[serde(default, deserialize_with = "given")]
+    pub category_id: Option<Option<CategoryId>>,
+    #[garde(skip)]
+    #[serde(default, deserialize_with = "given")]
+    pub is_active: Option<bool>,
+    #[garde(dive)]
+    #[serde(default, deserialize_with = "given")]
+    pub metadata: Option<MetadataPatch>,
+}
+
+#[derive(sqlx::FromRow)]
+pub struct ProductRow {
+    id: ProductId,
+    sku: String,
+    name: String,
+    description: String,
+    price: i64,
+    cost: Option<i64>,
+    currency: String,
+    stock: i32,
+    category_id: Option<CategoryId>,
+    is_active: bool,
+    metadata: sqlx::types::Json<Metadata>,
+    version: i64,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+impl From<ProductRow> for Product {
+    fn from(row: ProductRow) -> Self {
+        Self {
+            id: row.id,
+            sku: row.sku,
+            name: row.name,
+            description: row.description,
+            cost: row.cost.map(|cost| Money::from_columns(cost, row.currency.clone())),
+            price: Money::from_columns(row.price, row.currency),
+            stock: row.stock,
+            category_id: row.category_id,
+            is_active: row.is_active,
+            metadata: row.metadata.0,
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl Listed for Product {
+    type Row = ProductRow;
+    const LISTING: &'static Listing = &Listing {
+        columns: "id, sku, name, description, price, cost, currency, stock, category_id, is_active, metadata, \
+                  version, created_at, updated_at",
+        from: "products where org_id = $1 and deleted_at is null",
+        sorts: &[
+            Sort { name: "created_at", column: "created_at", cast: "timestamptz" },
+            Sort { name: "sku", column: r#"sku collate "C""#, cast: "text" },
+            Sort { name: "name", column: r#"name collate "C""#, cast: "text" },
+            Sort { name: "price", column: "price", cast: "bigint" },
+        ],
+        filters: &[
+            Filter {
+                name: "category_id",
+                predicate: "category_id =",
+                kind: Kind::Id(|text| text.parse().ok().map(CategoryId::uuid)),
+                about: "In this category.",
+            },
+            Filter {
+                name: "price_gte",
+                predicate: "price >=",
+                kind: Kind::Int,
+                about: "At this price or above.",
+            },
+            Filter {
+                name: "price_lte",
+                predicate: "price <=",
+                kind: Kind::Int,
+                about: "At this price or below.",
+            },
+            Filter {
+                name: "is_active",
+                predicate: "is_active =",
+                kind: Kind::Bool,
+                about: "On sale or not.",
+            },
+            Filter {
+                name: "created_after",
+                predicate: "created_at >",
+                kind: Kind::Time,
+                about: "Created since.",
+            },
+        ],
+    };
+}
+
+/// List products
+#[utoipa::path(get, path = "/products", tag = "products", params(ListParams<Product>),
+    responses((status = 200, description = "A page of products.", body = Page<Product>)))]
+async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
+    let page = list.page(&mut *db.read().await?).await?;
+    Ok(list.answer(page))
+}
+
+/// Create a product
+#[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct,
+    responses((status = 201, description = "It exists.", body = Product),
+              (status = 409, description = "The sku is taken.")))]
+async fn create_product(db: TenantDb, Json(new): Json<NewProduct>) -> Result<Response> {
+    let mut tx = db.begin().await?;
+    let product = insert(&mut tx, &new).await?;
+    tx.commit().await?;
+    let location = [(header::LOCATION, format!("/api/v1/products/{}", product.id))];
+    Ok((StatusCode::CREATED, location, tagged(product)).into_response())
+}
+
+/// Fetch one product
+#[utoipa::path(get, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path)),
+    responses((status = 200, description = "The product.", body = Product)))]
+async fn get_product(db: TenantDb, Path(id): Path<ProductId>) -> Result<Response> {
+    let product = select(&mut db.read().await?, id).await?.or_not_found()?;
+    Ok(tagged(product).into_response())
+}
+
+/// Change a product
+#[utoipa::path(patch, path = "/products/{id}", tag = "products", request_body = ProductPatch,
+    params(("id" = ProductId, Path), IfMatch),
+    responses((status = 200, description = "The changed product.", body = Product),
+              (status = 409, description = "The sku is taken.")))]
+async fn update_product(
+    db: TenantDb,
+    Path(id): Path<ProductId>,
+    expected: IfMatch,
+    Json(patch): Json<ProductPatch>,
+) -> Result<Response> {
+    let mut tx = db.begin().await?;
+    let mut product = lock(&mut tx, id).await?.or_not_found()?;
+    expected.check(product.version)?;
+    product.apply(patch)?;
+    let product = update(&mut tx, &product).await?;
+    tx.commit().await?;
+    Ok(tagged(product).into_response())
+}
+
+/// Delete a product
+///
+/// Orders that name it keep their lines; its sku may be used again.
+#[utoipa::path(delete, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path), IfMatch),
+    responses((status = 204, description = "It is gone.")))]
+async fn delete_product(db: TenantDb, Path(id): Path<ProductId>, expected: IfMatch) -> Result<StatusCode> {
+    let mut tx = db.begin().await?;
+    expected.check(lock(&mut tx, id).await?.or_not_found()?.version)?;
+    delete(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Product {
+    fn apply(&mut self, patch: ProductPatch) -> Result<()> {
+        let ProductPatch { sku, name, description, price, cost, stock, category_id, is_active, metadata } =
+            patch;
+        self.sku = sku.unwrap_or(std::mem::take(&mut self.sku));
+        self.name = name.unwrap_or(std::mem::take(&mut self.name));
+        self.description = description.unwrap_or(std::mem::take(&mut self.description));
+        self.price = price.unwrap_or(self.price.clone());
+        self.cost = cost.unwrap_or(self.cost.take());
+        self.stock = stock.unwrap_or(self.stock);
+        self.category_id = category_id.unwrap_or(self.category_id);
+        self.is_active = is_active.unwrap_or(self.is_active);
+        if let Some(patch) = metadata {
+            self.metadata = std::mem::take(&mut self.metadata).patched(&patch);
+        }
+        same_currency(&self.price)(&self.cost, &())
+            .map_err(|error| Error::invalid("/cost/currency", "invalid", error.message()))
+    }
+}
+
+/// One row, one currency.
+fn same_currency(price: &Money) -> impl FnOnce(&Option<Money>, &()) -> garde::Result {
+    |cost, ()| match cost {
+        Some(cost) if cost.currency != price.currency => {
+            Err(garde::Error::new("not in the currency of the price"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn tagged(product: Product) -> impl IntoResponse {
+    (<[_; 1]>::from(ETag(product.version)), Json(product))
+}
+
+async fn insert(tx: &mut TenantTx, new: &NewProduct) -> Result<Product> {
+    let row = sqlx::query_as!(
+        ProductRow,
+        r#"insert into products (org_id, id, sku, name, description, price, cost, currency, stock, category_id,
+                                 is_active, metadata)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+           returning id as "id: _", sku, name, description, price, cost, currency, stock,
+                     category_id as "category_id: _", is_active, metadata as "metadata: _", version,
+                     created_at, updated_at"#,
+        tx.org().uuid(),
+        ProductId::new().uuid(),
+        new.sku,
+        new.name,
+        new.description,
+        new.price.amount,
+        new.cost.as_ref().map(|cost| cost.amount),
+        new.price.currency.as_str(),
+        new.stock,
+        new.category_id.map(CategoryId::uuid),
+        new.is_active,
+        sqlx::types::Json(&new.metadata) as _
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .on_constraint("products_sku_taken", sku_taken)
+    .on_constraint("products_org_id_category_id_fkey", no_category)?;
+    Ok(row.into())
+}
+
+async fn select(tx: &mut TenantTx, id: ProductId) -> Result<Option<Product>> {
+    let row = sqlx::query_as!(
+        ProductRow,
+        r#"select id as "id: _", sku, name, description, price, cost, currency, stock,
+                  category_id as "category_id: _", is_active, metadata as "metadata: _", version,
+                  created_at, updated_at
+           from products where org_id = $1 and id = $2 and deleted_at is null"#,
+        tx.org().uuid(),
+        id.uuid()
+    );
+    Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
+}
+
+async fn lock(tx: &mut TenantTx, id: ProductId) -> Result<Option<Product>> {
+    let row = sqlx::query_as!(
+        ProductRow,
+        r#"select id as "id: _", sku, name, description, price, cost, currency, stock,
+                  category_id as "category_id: _", is_active, metadata as "metadata: _", version,
+                  created_at, updated_at
+           from products where org_id = $1 and id = $2 and deleted_at is null for update"#,
+        tx.org().uuid(),
+        id.uuid()
+    );
+    Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
+}
+
+async fn update(tx: &mut TenantTx, product: &Product) -> Result<Product> {
+    let row = sqlx::query_as!(
+        ProductRow,
+        r#"update products
+           set sku = $3, name = $4, description = $5, price = $6, cost = $7, currency = $8, stock = $9,
+               category_id = $10, is_active = $11, metadata = $12, version = version + 1, updated_at = now()
+           where org_id = $1 and id = $2
+           returning id as "id: _", sku, name, description, price, cost, currency, stock,
+                     category_id as "category_id: _", is_active, metadata as "metadata: _", version,
+                     created_at, updated_at"#,
+        tx.org().uuid(),
+        product.id.uuid(),
+        product.sku,
+        product.name,
+        product.description,
+        product.price.amount,
+        product.cost.as_ref().map(|cost| cost.amount),
+        product.price.currency.as_str(),
+        product.stock,
+        product.category_id.map(CategoryId::uuid),
+        product.is_active,
+        sqlx::types::Json(&product.metadata) as _
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .on_constraint("products_sku_taken", sku_taken)
+    .on_constraint("products_org_id_category_id_fkey", no_category)?;
+    Ok(row.into())
+}
+
+async fn delete(tx: &mut TenantTx, id: ProductId) -> Result<()> {
+    sqlx::query!(
+        "update products set deleted_at = now(), version = version + 1 where org_id = $1 and id = $2",
+        tx.org().uuid(),
+        id.uuid()
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn sku_taken() -> Error {
+    Error::conflict("sku_taken", "a product of this organisation has this sku")
+}
+
+fn no_category() -> Error {
+    Error::invalid("/category_id", "not_found", "there is no such category")
+}

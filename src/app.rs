@@ -1,0 +1,76 @@
+//! The whole: built from a configuration, run until told to stop, and stopped without dropping a request.
+
+use crate::{clock::Clock, config::Config, router::router, state::AppState, worker};
+use anyhow::Context as _;
+use std::{net::SocketAddr, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub struct App {
+    state: AppState,
+    listener: TcpListener,
+    /// Cancelled when the last request has been answered.
+    background: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Connects, checks, and starts to listen; nothing is answered yet.
+    pub async fn build(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let listen = config.http.listen;
+        // Before the database is waited for: a port that is taken is told of at once.
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+        let background = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (state, listening) = AppState::open(config, clock, background.clone()).await?;
+        tasks.spawn(listening);
+        tasks.spawn(worker::sweep(state.clone(), background.clone()));
+        tasks.close();
+        Ok(Self { state, listener, background, tasks })
+    }
+
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Serves until `stop`, then finishes what is in flight, for as long as the configuration allows.
+    pub async fn run_until_stopped(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { state, listener, background, tasks } = self;
+        let patience = Duration::from_secs(state.config.http.shutdown_seconds);
+        let service = router(&state).into_make_service_with_connect_info::<SocketAddr>();
+        let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(patience).await;
+        };
+        tokio::select! {
+            served = serving => served?,
+            () = overdue => tracing::warn!("requests were still in flight after {} s", patience.as_secs()),
+        }
+        background.cancel();
+        tasks.wait().await;
+        state.pools.close().await;
+        Ok(())
+    }
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+pub fn stopped_by_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,153 @@
+//! Which policy is in force in an org, and where a member stands under it.
+
+use super::{OrgPolicy, Permission};
+use crate::{
+    db::Pools,
+    error::{Error, Result},
+    ids::{OrgId, UserId},
+    tenancy::{Mode, TenantTx},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::Duration;
+
+/// Policies in memory: about 40 KB each.
+const POLICIES: u64 = 2_000;
+const MEMBERS: u64 = 200_000;
+/// The bus forgets a changed policy at once, and each transaction compares versions; this bounds the rest.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The policies of the orgs seen lately.
+#[derive(Clone)]
+pub struct Authz {
+    pools: Pools,
+    policies: moka::sync::Cache<OrgId, Arc<OrgPolicy>>,
+    members: moka::sync::Cache<(OrgId, i64, UserId), Option<Member>>,
+    changes: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+struct Member {
+    roles: Arc<[String]>,
+    suspended: bool,
+}
+
+/// A member under one version of an org's policy.
+#[derive(Clone)]
+pub struct Standing {
+    policy: Arc<OrgPolicy>,
+    set: Option<usize>,
+    pub roles: Arc<[String]>,
+    pub suspended: bool,
+}
+
+impl Standing {
+    pub fn may(&self, permission: Permission) -> bool {
+        self.set.is_some_and(|set| self.policy.set_may(set, permission))
+    }
+
+    pub fn policy(&self) -> &OrgPolicy {
+        &self.policy
+    }
+}
+
+impl Authz {
+    pub fn new(pools: Pools) -> Self {
+        Self {
+            pools,
+            policies: moka::sync::Cache::builder().max_capacity(POLICIES).time_to_live(LONGEST).build(),
+            members: moka::sync::Cache::builder().max_capacity(MEMBERS).time_to_live(LONGEST).build(),
+            changes: Arc::default(),
+        }
+    }
+
+    /// Where `user` stands in `org`, or none where they are no member, by what this replica remembers.
+    pub async fn standing(&self, org: OrgId, user: UserId) -> Result<Option<Standing>> {
+        let policy = self.policy(org).await?;
+        self.under(policy, org, user).await
+    }
+
+    /// The same, under a policy no older than `version`: for a transaction that has just read it.
+    pub async fn standing_at(&self, org: OrgId, user: UserId, version: i64) -> Result<Option<Standing>> {
+        let mut policy = self.policy(org).await?;
+        if policy.version() < version {
+            self.forget(org);
+            policy = self.policy(org).await?;
+        }
+        self.under(policy, org, user).await
+    }
+
+    /// The policy in force in `org`.
+    pub async fn policy(&self, org: OrgId) -> Result<Arc<OrgPolicy>> {
+        if let Some(known) = self.policies.get(&org) {
+            return Ok(known);
+        }
+        let before = self.changes.load(Ordering::SeqCst);
+        let policy = Arc::new(load(&self.pools, org).await?);
+        if self.changes.load(Ordering::SeqCst) == before {
+            self.policies.insert(org, Arc::clone(&policy));
+        }
+        Ok(policy)
+    }
+
+    async fn under(&self, policy: Arc<OrgPolicy>, org: OrgId, user: UserId) -> Result<Option<Standing>> {
+        let key = (org, policy.version(), user);
+        let (policy, member) = if let Some(member) = self.members.get(&key) {
+            (policy, member)
+        } else {
+            let (mut tx, control) = TenantTx::begin(&self.pools, org, Mode::Read).await?;
+            let member = select_member(&mut tx, user).await?;
+            drop(tx);
+            let policy = if control.policy_version == policy.version() {
+                self.members.insert(key, member.clone());
+                policy
+            } else {
+                self.forget(org);
+                self.policy(org).await?
+            };
+            (policy, member)
+        };
+        Ok(member.map(|Member { roles, suspended }| Standing {
+            set: policy.set_of(&roles),
+            policy,
+            roles,
+            suspended,
+        }))
+    }
+
+    pub fn forget(&self, org: OrgId) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.policies.invalidate(&org);
+    }
+
+    pub fn forget_all(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.policies.invalidate_all();
+        self.members.invalidate_all();
+    }
+}
+
+async fn load(pools: &Pools, org: OrgId) -> Result<OrgPolicy> {
+    let (mut tx, control) = TenantTx::begin(pools, org, Mode::Read).await?;
+    let sets = sqlx::query_scalar!(
+        "select distinct roles from members where org_id = $1 order by roles",
+        org.uuid()
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    drop(tx);
+    OrgPolicy::build(org, control.policy_version, sets).await.map_err(Error::Internal)
+}
+
+async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>> {
+    let row = sqlx::query!(
+        "select roles, status from members where org_id = $1 and user_id = $2",
+        tx.org().uuid(),
+        user.uuid()
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| Member { roles: row.roles.into(), suspended: row.status == "suspended" }))
+}

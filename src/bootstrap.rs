@@ -1,0 +1,81 @@
+//! Makes a database server ready for Insula: its roles, its database, its schema.
+
+use crate::db::{MIGRATOR, reach};
+use anyhow::{Context as _, bail};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use std::{str::FromStr as _, time::Duration};
+
+const ROLES: &str = include_str!("../migrations/bootstrap.sql");
+
+/// Passwords to set; a role without one keeps what it has.
+#[derive(Default)]
+pub struct Passwords {
+    pub owner: Option<SecretString>,
+    pub app: Option<SecretString>,
+    pub platform: Option<SecretString>,
+}
+
+/// Creates what is missing on the server of `admin_url`, and changes nothing that is there but passwords given.
+pub async fn bootstrap(
+    admin_url: &SecretString,
+    database: &str,
+    passwords: &Passwords,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    if !database.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        bail!("the database name {database:?} has other characters than letters, digits and _");
+    }
+    let mut admin = reach(admin_url, patience).await.context("as the administrator")?;
+    admin.execute(sqlx::raw_sql(ROLES)).await.context("making the roles")?;
+    for (role, password) in [
+        ("insula_owner", &passwords.owner),
+        ("insula_app", &passwords.app),
+        ("insula_platform", &passwords.platform),
+    ] {
+        if let Some(password) = password {
+            set_password(&mut admin, role, password)
+                .await
+                .with_context(|| format!("setting the password of {role}"))?;
+        }
+    }
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(database)
+        .fetch_one(&mut admin)
+        .await?;
+    if !exists {
+        // The administrator of a managed server is no superuser, and may give away only what it is a member of.
+        admin
+            .execute("grant insula_owner to current_user")
+            .await
+            .context("becoming a member of insula_owner")?;
+        let create = format!("create database {database} owner insula_owner");
+        admin.execute(AssertSqlSafe(create)).await.context("creating the database")?;
+    }
+    admin.close().await?;
+    let inside = PgConnectOptions::from_str(admin_url.expose_secret())?.database(database);
+    let mut inside = PgConnection::connect_with(&inside).await.context("connecting to the new database")?;
+    inside.execute("revoke create on schema public from public").await?;
+    inside.close().await?;
+    Ok(())
+}
+
+/// `alter role` takes no parameters: the server quotes the words itself.
+async fn set_password(admin: &mut PgConnection, role: &str, password: &SecretString) -> anyhow::Result<()> {
+    let statement: String =
+        sqlx::query_scalar("select format('alter role %I password %L', $1::text, $2::text)")
+            .bind(role)
+            .bind(password.expose_secret())
+            .fetch_one(&mut *admin)
+            .await?;
+    admin.execute(AssertSqlSafe(statement)).await?;
+    Ok(())
+}
+
+/// Brings the schema up to date, as its owner. Replicas that start at once take turns.
+pub async fn migrate(owner_url: &SecretString, patience: Duration) -> anyhow::Result<()> {
+    let mut owner = reach(owner_url, patience).await.context("as INSULA_DATABASE__OWNER_URL")?;
+    MIGRATOR.run(&mut owner).await.context("a migration failed, and nothing of it was kept")?;
+    owner.close().await?;
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Every setting, read once from defaults, a file and the environment, and checked before anything starts.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Toml},
+};
+use ipnet::IpNet;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Documents every key with its default; `insula config` prints it.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub http: Http,
+    pub database: Database,
+    pub redis: Redis,
+    pub auth: Auth,
+    pub log: Log,
+    pub limits: Limits,
+    pub dev: Dev,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: SocketAddr,
+    pub public_url: String,
+    pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub require_https: bool,
+    pub timeout_seconds: u64,
+    pub body_limit_bytes: usize,
+    pub shutdown_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub app_url: SecretString,
+    pub platform_url: SecretString,
+    pub owner_url: SecretString,
+    pub app_connections: u32,
+    pub platform_connections: u32,
+    pub acquire_seconds: u64,
+    pub connect_seconds: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    pub url: SecretString,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub master_key: SecretString,
+    pub access_seconds: i64,
+    pub refresh_idle_days: i64,
+    pub session_days: i64,
+    pub concurrent_hashes: usize,
+    pub queued_hashes: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// For `insula dev` alone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dev {
+    pub pg_bin: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub ip: IpLimit,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IpLimit {
+    pub quota_per_minute: u32,
+    pub burst: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// A setting that can't be used: which one, why, and what would do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+impl Config {
+    /// Reads `file` (when given) over the defaults, and the environment over both.
+    pub fn load(file: Option<&Path>) -> Result<Self, Unusable> {
+        let mut sources = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            sources = sources.merge(Toml::file_exact(file));
+        }
+        let prefixed = Env::prefixed("INSULA_").filter(|key| !key.starts_with("bootstrap__")).split("__");
+        // What every Postgres tool calls it.
+        let pg_bin = Env::raw().only(&["PG_BIN"]).map(|_| "dev.pg_bin".into());
+        Self::from_sources(&sources.merge(pg_bin).merge(prefixed))
+    }
+
+    /// The defaults with a few keys set: what the tests run with.
+    pub fn with(overrides: &str) -> Result<Self, Unusable> {
+        Self::with_all(&[overrides])
+    }
+
+    /// The same, each over the one before.
+    pub fn with_all(overrides: &[&str]) -> Result<Self, Unusable> {
+        let defaults = Figment::from(Toml::string(DEFAULTS));
+        Self::from_sources(
+            &overrides.iter().fold(defaults, |sources, toml| sources.merge(Toml::string(toml))),
+        )
+    }
+
+    fn from_sources(sources: &Figment) -> Result<Self, Unusable> {
+        sources.extract().map_err(|error| {
+            let key = error.path.join("__").to_uppercase();
+            let kind = error.kind.to_string();
+            Unusable(if key.is_empty() { kind } else { format!("INSULA_{key}: {kind}") })
+        })
+    }
+
+    /// What `serve` needs beyond what the types say.
+    pub fn check_for_serving(&self) -> Result<(), Unusable> {
+        required("INSULA_DATABASE__APP_URL", &self.database.app_url, "postgres://insula_app:..@host/insula")?;
+        required(
+            "INSULA_DATABASE__PLATFORM_URL",
+            &self.database.platform_url,
+            "postgres://insula_platform:..@host/insula",
+        )?;
+        self.master_key()?;
+        let url = &self.http.public_url;
+        if !url.starts_with("https://") && !url.starts_with("http://") {
+            return Err(Unusable(format!(
+                "INSULA_HTTP__PUBLIC_URL: {url:?} is no address; set where clients reach this API, like https://api.example.com"
+            )));
+        }
+        for origin in &self.http.allowed_origins {
+            if origin.parse::<axum::http::HeaderValue>().is_err() || !origin.contains("://") {
+                return Err(Unusable(format!(
+                    "INSULA_HTTP__ALLOWED_ORIGINS: {origin:?} is no origin; write it like https://app.example.com"
+                )));
+            }
+        }
+        for (key, value) in [
+            ("DATABASE__APP_CONNECTIONS", u64::from(self.database.app_connections)),
+            ("DATABASE__PLATFORM_CONNECTIONS", u64::from(self.database.platform_connections)),
+            ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),
+            ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
+        ] {
+            if value == 0 {
+                return Err(Unusable(format!("INSULA_{key}: must be at least 1")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn check_for_migrating(&self) -> Result<(), Unusable> {
+        required(
+            "INSULA_DATABASE__OWNER_URL",
+            &self.database.owner_url,
+            "postgres://insula_owner:..@host/insula",
+        )
+    }
+
+    /// The secret from which every other key of the platform is derived.
+    pub fn master_key(&self) -> Result<[u8; 32], Unusable> {
+        let text = self.auth.master_key.expose_secret();
+        STANDARD.decode(text).ok().and_then(|key| key.try_into().ok()).ok_or_else(|| {
+            Unusable(
+                "INSULA_AUTH__MASTER_KEY: expected 32 random bytes in base64; make them with `openssl rand -base64 32`"
+                    .to_owned(),
+            )
+        })
+    }
+}
+
+impl Http {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds)
+    }
+}
+
+fn required(key: &str, value: &SecretString, example: &str) -> Result<(), Unusable> {
+    if value.expose_secret().is_empty() {
+        return Err(Unusable(format!("{key}: is not set; it looks like {example}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_cannot_be_used_is_named_with_its_reason() {
+        let wrong = Config::with("[http]\nlisten = \"nowhere\"").unwrap_err().to_string();
+        assert!(wrong.starts_with("INSULA_HTTP__LISTEN: "), "{wrong}");
+
+        let unknown = Config::with("[http]\nlisen = \"0.0.0.0:1\"").unwrap_err().to_string();
+        assert!(unknown.contains("lisen"), "{unknown}");
+    }
+
+    #[test]
+    fn serving_needs_a_database_and_says_how_its_address_looks() {
+        let config = Config::with("").unwrap();
+        let missing = config.check_for_serving().unwrap_err().to_string();
+        assert_eq!(
+            missing,
+            "INSULA_DATABASE__APP_URL: is not set; it looks like postgres://insula_app:..@host/insula"
+        );
+    }
+
+    #[test]
+    fn a_short_master_key_is_refused() {
+        let config = Config::with("[auth]\nmaster_key = \"c2hvcnQ=\"").unwrap();
+        assert!(config.master_key().unwrap_err().to_string().contains("INSULA_AUTH__MASTER_KEY"));
+    }
+}

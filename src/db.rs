@@ -1,0 +1,162 @@
+//! The pools of the two serving roles, the migrator, and the checks without which nothing is served.
+
+use crate::{config, error};
+use anyhow::{Context as _, bail, ensure};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{
+    ConnectOptions as _, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{
+    str::FromStr as _,
+    time::{Duration, Instant},
+};
+
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Statement texts are a bounded set; all of them stay prepared.
+const STATEMENTS: usize = 512;
+
+/// Before these, row-level security has published holes (CVE-2025-8713 and older).
+const OLDEST_SAFE: [i32; 3] = [150_014, 160_010, 170_006];
+
+/// One pool per serving role. Only `tenancy` and `bus` take connections from it.
+#[derive(Clone)]
+pub struct Pools {
+    pub(crate) app: PgPool,
+    pub(crate) platform: PgPool,
+}
+
+impl Pools {
+    /// Connects, waiting out a database that is still starting, and refuses one that can't be trusted.
+    pub async fn open(config: &config::Database) -> anyhow::Result<Self> {
+        let patience = Duration::from_secs(config.connect_seconds);
+        let acquire = Duration::from_secs(config.acquire_seconds);
+        let pool = |url: &SecretString, size, key| {
+            let options = PgConnectOptions::from_str(url.expose_secret())
+                .with_context(|| format!("{key} is no Postgres address"))?
+                .application_name("insula")
+                .statement_cache_capacity(STATEMENTS);
+            // A ping before each use would be one more round trip for every request.
+            let pool = PgPoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(acquire)
+                .test_before_acquire(false);
+            anyhow::Ok(pool.connect_lazy_with(options))
+        };
+        let app = pool(&config.app_url, config.app_connections, "INSULA_DATABASE__APP_URL")?;
+        let platform =
+            pool(&config.platform_url, config.platform_connections, "INSULA_DATABASE__PLATFORM_URL")?;
+        reach(&config.app_url, patience).await.context("as INSULA_DATABASE__APP_URL")?;
+        let mut connection =
+            reach(&config.platform_url, patience).await.context("as INSULA_DATABASE__PLATFORM_URL")?;
+        check_version(&mut connection).await?;
+        check_migrations(&mut connection).await?;
+        check_powerless(&mut connection).await?;
+        check_powerless(&mut reach(&config.app_url, patience).await?).await?;
+        Ok(Self { app, platform })
+    }
+
+    /// Whether the database answers the app role right now.
+    pub async fn answers(&self) -> bool {
+        sqlx::query("select 1").execute(&self.app).await.is_ok()
+    }
+
+    pub async fn close(&self) {
+        tokio::join!(self.app.close(), self.platform.close());
+    }
+}
+
+/// One connection, tried again for as long as `patience` lasts when the server is not there (yet).
+pub async fn reach(url: &SecretString, patience: Duration) -> anyhow::Result<PgConnection> {
+    let options = PgConnectOptions::from_str(url.expose_secret())?;
+    let (started, mut pause) = (Instant::now(), Duration::from_millis(100));
+    loop {
+        match options.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(refusal) if error::transient(&refusal) && started.elapsed() < patience => {
+                tracing::warn!(
+                    host = options.get_host(),
+                    port = options.get_port(),
+                    waited_seconds = started.elapsed().as_secs(),
+                    "the database can't be reached yet: {refusal}"
+                );
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            Err(refusal) => {
+                return Err(refusal).with_context(|| {
+                    format!(
+                        "the database {:?} on {}:{} can't be reached as {:?} (tried for {} s)",
+                        options.get_database().unwrap_or_default(),
+                        options.get_host(),
+                        options.get_port(),
+                        options.get_username(),
+                        started.elapsed().as_secs()
+                    )
+                });
+            }
+        }
+    }
+}
+
+async fn check_version(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let version: i32 =
+        sqlx::query_scalar("select current_setting('server_version_num')::int").fetch_one(connection).await?;
+    let safe = OLDEST_SAFE.iter().any(|oldest| version / 10_000 == oldest / 10_000 && version >= *oldest);
+    ensure!(
+        safe || version / 10_000 > OLDEST_SAFE[OLDEST_SAFE.len() - 1] / 10_000,
+        "this Postgres ({version}) has known holes in row-level security: 15.14, 16.10, 17.6 or newer is needed"
+    );
+    Ok(())
+}
+
+async fn check_migrations(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let ran: Option<bool> = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut applied = Vec::new();
+    if ran == Some(true) {
+        applied = sqlx::query_scalar::<_, i64>("select version from _sqlx_migrations where success")
+            .fetch_all(connection)
+            .await?;
+    }
+    let pending: Vec<_> = MIGRATOR
+        .iter()
+        .filter(|step| !applied.contains(&step.version))
+        .map(|step| step.description.as_ref())
+        .collect();
+    if !pending.is_empty() {
+        bail!(
+            "{} migrations are pending ({}): run `insula migrate` first",
+            pending.len(),
+            pending.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Row-level security is only as good as the role is weak.
+async fn check_powerless(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let powers: Vec<String> = sqlx::query_scalar(
+        "select 'is a member of superuser or bypassrls role ' || rolname from pg_roles
+         where (rolsuper or rolbypassrls) and pg_has_role(oid, 'member')
+         union all
+         select 'owns the table ' || relname from pg_class
+         where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and pg_has_role(relowner, 'member')
+         union all
+         select 'may create in the schema public' where has_schema_privilege('public', 'create')",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if !powers.is_empty() {
+        let role: String = sqlx::query_scalar("select current_user::text").fetch_one(connection).await?;
+        bail!(
+            "the role {role} could step around row-level security, so nothing is served: it {}. \
+             `insula bootstrap` makes roles that can't",
+            powers.join("; it ")
+        );
+    }
+    Ok(())
+}

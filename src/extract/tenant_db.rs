@@ -1,0 +1,57 @@
+//! `TenantDb`: a handler's door to the data of the caller's org. It holds no connection until asked.
+
+use crate::{
+    caller::{Caller, refused},
+    error::{Error, Result},
+    state::AppState,
+    tenancy::{Mode, Status, TenantTx},
+};
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+#[derive(Clone)]
+pub struct TenantDb {
+    state: AppState,
+    caller: Caller,
+}
+
+impl TenantDb {
+    /// A transaction that may write; commit it.
+    pub async fn begin(&self) -> Result<TenantTx> {
+        self.open(Mode::Write).await
+    }
+
+    /// A read-only transaction; drop it when the rows are read.
+    pub async fn read(&self) -> Result<TenantTx> {
+        self.open(Mode::Read).await
+    }
+
+    /// No statement of a handler runs under a policy older than its transaction: the message that opens one
+    /// reads the org's policy version, and where that has moved on the decision is made again.
+    async fn open(&self, mode: Mode) -> Result<TenantTx> {
+        let org = self.caller.org();
+        let mut decided_at = self.caller.decided_at();
+        // A policy that moves on between each decision and its transaction is being hammered.
+        for _ in 0..3 {
+            let (tx, control) = TenantTx::begin(&self.state.pools, org, mode).await?;
+            if control.status == Status::Suspended {
+                self.state.directory.learn(org, control);
+                return Err(refused("org_suspended", "this organisation is suspended"));
+            }
+            if decided_at.is_none_or(|version| version == control.policy_version) {
+                return Ok(tx);
+            }
+            // Deciding may need a connection of its own.
+            drop(tx);
+            decided_at = self.caller.readmit(&self.state.authz, control.policy_version).await?.decided_at();
+        }
+        Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
+    }
+}
+
+impl FromRequestParts<AppState> for TenantDb {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        Ok(Self { state: state.clone(), caller: Caller::from_request_parts(parts, state).await? })
+    }
+}

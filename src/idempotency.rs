@@ -1,0 +1,143 @@
+//! `Idempotency-Key`: a request sent twice is done once, and answered the same.
+//!
+//! The answer is stored in the transaction of the work it tells of, so only what committed is repeated
+//! (draft-ietf-httpapi-idempotency-key-header).
+
+use crate::{
+    caller::Caller,
+    error::{Error, Result},
+    tenancy::TenantTx,
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// The key a client sent; 400 where it must and did not.
+pub struct IdempotencyKey(String);
+
+const LONGEST: usize = 255;
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let missing = || {
+            Error::malformed(
+                "idempotency_key_required",
+                "send an Idempotency-Key of up to 255 characters, a fresh uuid say, and repeat it when you retry",
+            )
+        };
+        let key =
+            parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match key.len() {
+            1..=LONGEST => Ok(Self(key.to_owned())),
+            _ => Err(missing()),
+        }
+    }
+}
+
+/// What a key asks for: work still to be done, or an answer given before.
+pub enum Asked {
+    First(Pending),
+    Again(Response),
+}
+
+/// Work under a key; `answer` records what came of it.
+pub struct Pending {
+    principal: uuid::Uuid,
+    operation: &'static str,
+    key: String,
+    request: Vec<u8>,
+}
+
+impl IdempotencyKey {
+    /// # Errors
+    /// 409 while the first request is still at work; 422 when the key came with another body before.
+    pub async fn ask(
+        self,
+        tx: &mut TenantTx,
+        caller: &Caller,
+        operation: &'static str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Asked> {
+        let request = serde_json::to_vec(body).map_err(|error| Error::Internal(error.into()))?;
+        let request = Sha256::digest(request).to_vec();
+        let pending = Pending { principal: caller.actor().uuid(), operation, key: self.0, request };
+        if !pending.lock(tx).await? {
+            return Err(Error::conflict("in_flight", "a request with this Idempotency-Key is still at work"));
+        }
+        let stored = sqlx::query!(
+            r#"select request_hash, status, location, body from idempotency_keys
+               where org_id = $1 and principal = $2 and operation = $3 and key = $4
+                 and created_at > now() - interval '24 hours'"#,
+            tx.org().uuid(),
+            pending.principal,
+            pending.operation,
+            pending.key
+        )
+        .fetch_optional(&mut **tx)
+        .await?;
+        let Some(stored) = stored else { return Ok(Asked::First(pending)) };
+        if stored.request_hash != pending.request {
+            let detail =
+                "this Idempotency-Key came with another body before: use a fresh key for another request";
+            return Err(Error::invalid("", "idempotency_key_reused", detail));
+        }
+        let status = u16::try_from(stored.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let mut response = answer(status.unwrap_or(StatusCode::OK), stored.location.as_deref(), stored.body);
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        Ok(Asked::Again(response))
+    }
+}
+
+impl Pending {
+    /// Held until the transaction ends, so that of two requests at once one works and one is told.
+    async fn lock(&self, tx: &mut TenantTx) -> Result<bool> {
+        let name = format!("{} {} {} {}", tx.org(), self.principal, self.operation, self.key);
+        let locked = sqlx::query_scalar!("select pg_try_advisory_xact_lock(hashtextextended($1, 0))", name)
+            .fetch_one(&mut **tx)
+            .await?;
+        Ok(locked == Some(true))
+    }
+
+    /// Records the answer in the work's own transaction, and makes it.
+    pub async fn answer(
+        self,
+        tx: &mut TenantTx,
+        status: StatusCode,
+        location: Option<&str>,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Response> {
+        let body = serde_json::to_string(body).map_err(|error| Error::Internal(error.into()))?;
+        sqlx::query!(
+            "insert into idempotency_keys (org_id, principal, operation, key, request_hash, status, location, body)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             on conflict (org_id, principal, operation, key) do update
+             set request_hash = excluded.request_hash, status = excluded.status, location = excluded.location,
+                 body = excluded.body, created_at = now()",
+            tx.org().uuid(),
+            self.principal,
+            self.operation,
+            self.key,
+            self.request,
+            i16::try_from(status.as_u16()).unwrap_or(i16::MAX),
+            location,
+            body
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(answer(status, location, body))
+    }
+}
+
+fn answer(status: StatusCode, location: Option<&str>, body: String) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    if let Some(location) = location.and_then(|location| HeaderValue::from_str(location).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,74 @@
+//! Notes that clients keep on a resource: up to 50 short texts by name.
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+const MOST: usize = 50;
+const LONGEST_NAME: usize = 40;
+const LONGEST_TEXT: usize = 500;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"colour": "red"}))]
+pub struct Metadata(BTreeMap<String, String>);
+
+impl Metadata {
+    /// As RFC 7396: names given are set, names given as null are taken away.
+    #[must_use]
+    pub fn patched(mut self, patch: &MetadataPatch) -> Self {
+        for (name, text) in &patch.0 {
+            match text {
+                Some(text) => self.0.insert(name.clone(), text.clone()),
+                None => self.0.remove(name),
+            };
+        }
+        self
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(example = json!({"colour": null}))]
+pub struct MetadataPatch(BTreeMap<String, Option<String>>);
+
+impl Validate for Metadata {
+    type Context = ();
+
+    fn validate_into(&self, (): &(), parent: &mut dyn FnMut() -> garde::Path, report: &mut garde::Report) {
+        check(self.0.iter().map(|(name, text)| (name, text.as_str())), self.0.len(), parent, report);
+    }
+}
+
+impl Validate for MetadataPatch {
+    type Context = ();
+
+    fn validate_into(&self, (): &(), parent: &mut dyn FnMut() -> garde::Path, report: &mut garde::Report) {
+        let texts = self.0.iter().map(|(name, text)| (name, text.as_deref().unwrap_or_default()));
+        check(texts, self.0.len(), parent, report);
+    }
+}
+
+fn check<'a>(
+    entries: impl Iterator<Item = (&'a String, &'a str)>,
+    count: usize,
+    parent: &mut dyn FnMut() -> garde::Path,
+    report: &mut garde::Report,
+) {
+    if count > MOST {
+        report.append(parent(), garde::Error::new(format!("more than {MOST} entries")));
+    }
+    for (name, text) in entries {
+        if name.is_empty() || name.chars().count() > LONGEST_NAME {
+            report.append(
+                parent(),
+                garde::Error::new(format!("a name is 1 to {LONGEST_NAME} characters long")),
+            );
+        }
+        if text.chars().count() > LONGEST_TEXT {
+            report.append(
+                parent(),
+                garde::Error::new(format!("a text is at most {LONGEST_TEXT} characters long")),
+            );
+        }
+    }
+}

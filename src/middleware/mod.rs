@@ -1,0 +1,85 @@
+//! The stacks a request walks down, top to bottom, one file per layer.
+
+mod authenticate;
+mod catch_panic;
+mod client_ip;
+mod cors;
+mod guard;
+mod https;
+mod ip_limit;
+mod problem;
+mod rate_limit;
+mod request_id;
+mod resolve_org;
+mod routes;
+mod security_headers;
+mod trace;
+
+pub use client_ip::ClientIp;
+pub use routes::{PublicRoutes, TenantRoutes};
+
+use crate::{authz::Permission, error, state::AppState};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware::{from_fn, from_fn_with_state},
+    routing::MethodRouter,
+};
+use tower::ServiceBuilder;
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+
+/// What every request passes, and every answer on its way out.
+pub fn outer(state: &AppState, router: Router) -> Router {
+    let http = &state.config.http;
+    router.layer(
+        ServiceBuilder::new()
+            .layer(from_fn(request_id::request_id))
+            .layer(from_fn_with_state(state.clone(), client_ip::client_ip))
+            .layer(from_fn(trace::trace))
+            .layer(cors::cors(&http.allowed_origins))
+            .layer(from_fn_with_state(http.require_https, security_headers::security_headers))
+            .layer(from_fn(problem::problem))
+            .layer(from_fn_with_state(state.clone(), https::https))
+            .layer(CatchPanicLayer::custom(catch_panic::answer))
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, http.timeout()))
+            .layer(DefaultBodyLimit::max(http.body_limit_bytes)),
+    )
+}
+
+/// What stands before a tenant's route: who, for which org, within which limits, with which permission.
+fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route.route_layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(state.clone(), authenticate::authenticate))
+            .layer(from_fn_with_state(state.clone(), resolve_org::resolve_org))
+            .layer(from_fn_with_state((state.clone(), door), rate_limit::rate_limit))
+            .layer(from_fn_with_state((state.clone(), door), guard::guard)),
+    )
+}
+
+/// What stands before a route that asks nobody who they are.
+fn public(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route.route_layer(from_fn_with_state(state.clone(), ip_limit::ip_limit))
+}
+
+/// What an operation asks of its caller.
+#[derive(Clone, Copy)]
+struct Door {
+    /// None: membership is enough.
+    permission: Option<Permission>,
+    /// Units of the tier's quotas.
+    cost: u32,
+    /// Only the built-in org `platform` comes in here.
+    platform: bool,
+}
+
+/// A header that can't be sent is a bug of ours, and no reason to refuse the request.
+fn header_value(text: &str) -> Option<axum::http::HeaderValue> {
+    axum::http::HeaderValue::from_str(text)
+        .inspect_err(|error| tracing::error!(%error, text, "unsendable header"))
+        .ok()
+}
+
+/// A layer's refusal as an answer.
+type Refusable = error::Result<axum::response::Response>;

@@ -1,0 +1,191 @@
+//! How a room's routes get their doors: there is no way to add one without.
+
+use super::{Door, public, tenant};
+use crate::{
+    authz::{Action, Permission, Resource},
+    state::AppState,
+};
+use axum::routing::MethodRouter;
+use utoipa::openapi::{
+    Content, HttpMethod, Paths, Ref, RefOr, ResponseBuilder,
+    extensions::Extensions,
+    path::{Operation, ParameterIn},
+    schema::Schema,
+    security::SecurityRequirement,
+};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+type Route = UtoipaMethodRouter<AppState>;
+
+/// Routes of one resource, for signed-in members of an org and its API keys.
+///
+/// `allow` attaches the tenant stack to an operation and writes what it asks for into the operation's
+/// documentation: the refusals, `x-permission` and `x-cost`.
+pub struct TenantRoutes {
+    resource: Option<Resource>,
+    platform: bool,
+    doors: Vec<(Option<Permission>, Option<u32>, Route)>,
+}
+
+impl TenantRoutes {
+    /// Routes of `resource`, each behind a permission on it.
+    pub fn of(resource: Resource) -> Self {
+        Self { resource: Some(resource), platform: false, doors: Vec::new() }
+    }
+
+    /// Routes for which it is enough to be a member, about the caller's own matters.
+    pub fn of_members() -> Self {
+        Self { resource: None, platform: false, doors: Vec::new() }
+    }
+
+    /// Routes of `resource` for operators alone.
+    pub fn of_operators(resource: Resource) -> Self {
+        Self { resource: Some(resource), platform: true, doors: Vec::new() }
+    }
+
+    /// Lets in who holds `action` on the resource, for what such an operation usually costs.
+    #[must_use]
+    pub fn allow(mut self, action: Action, route: Route) -> Self {
+        let permission = self.resource.map(|resource| Permission { resource, action });
+        self.doors.push((permission, None, route));
+        self
+    }
+
+    /// Lets in every member, for free.
+    #[must_use]
+    pub fn allow_members(mut self, route: Route) -> Self {
+        self.doors.push((None, Some(0), route));
+        self
+    }
+
+    /// Hangs the doors; without a state, for the documents alone, nothing but their descriptions.
+    pub fn mount(self, state: Option<&AppState>) -> OpenApiRouter<AppState> {
+        let platform = self.platform;
+        self.doors.into_iter().fold(
+            OpenApiRouter::new(),
+            |router, (permission, cost, (schemas, mut paths, route))| {
+                let cost = cost.unwrap_or_else(|| usual_cost(&mut paths));
+                let door = Door { permission, cost, platform };
+                operations(&mut paths).for_each(|(_, operation)| describe_door(operation, door));
+                let route = state.map_or(MethodRouter::new(), |state| tenant(state, door, route));
+                router.routes((schemas, paths, route))
+            },
+        )
+    }
+}
+
+/// Routes that ask nobody who they are, limited by address.
+#[derive(Default)]
+pub struct PublicRoutes(Vec<Route>);
+
+impl PublicRoutes {
+    #[must_use]
+    pub fn open(mut self, route: Route) -> Self {
+        self.0.push(route);
+        self
+    }
+
+    pub fn mount(self, state: Option<&AppState>) -> OpenApiRouter<AppState> {
+        self.0.into_iter().fold(OpenApiRouter::new(), |router, (schemas, mut paths, route)| {
+            for (_, operation) in operations(&mut paths) {
+                operation.security = Some(Vec::new());
+                answer(operation, "429", "Too many requests from this address.");
+                answer_common(operation);
+            }
+            let route = state.map_or(MethodRouter::new(), |state| public(state, route));
+            router.routes((schemas, paths, route))
+        })
+    }
+}
+
+/// Units of the tier's quotas: a get 1, a list 2, a write 3.
+fn usual_cost(paths: &mut Paths) -> u32 {
+    let cost = operations(paths).map(|(method, operation)| match method {
+        HttpMethod::Get if operation.operation_id.as_deref().is_some_and(|id| id.starts_with("list_")) => 2,
+        HttpMethod::Get => 1,
+        _ => 3,
+    });
+    cost.max().unwrap_or(1)
+}
+
+fn describe_door(operation: &mut Operation, door: Door) {
+    operation.security = Some(vec![SecurityRequirement::new("bearer", [] as [&str; 0])]);
+    let extensions = Extensions::builder().add("x-cost", door.cost);
+    let extensions = match door.permission {
+        Some(permission) => extensions.add("x-permission", permission.to_string()),
+        None => extensions,
+    };
+    operation.extensions.get_or_insert_default().merge(extensions.build());
+    answer(operation, "401", "The credentials are missing, wrong, expired or revoked.");
+    answer(operation, "403", "The caller's role does not hold the permission; the answer names it.");
+    answer(operation, "429", "A limit of the org's tier is used up; the answer names it.");
+    answer_common(operation);
+}
+
+/// What follows from an operation's parameters and body, so that rooms need not say it.
+fn answer_common(operation: &mut Operation) {
+    let parameters = operation.parameters.as_deref().unwrap_or_default();
+    let has = |place, name: Option<&str>| {
+        parameters.iter().any(|parameter| match parameter {
+            RefOr::T(parameter) => {
+                parameter.parameter_in == place && name.is_none_or(|name| parameter.name == name)
+            }
+            RefOr::Ref(_) => false,
+        })
+    };
+    let (in_path, in_query, if_match) = (
+        has(ParameterIn::Path, None),
+        has(ParameterIn::Query, None),
+        has(ParameterIn::Header, Some("If-Match")),
+    );
+    if operation.request_body.is_some() {
+        answer(operation, "400", "The body is no JSON.");
+        answer(operation, "413", "The body is too large.");
+        answer(operation, "415", "The body is not declared as JSON.");
+        answer(operation, "422", "The body is not acceptable; the answer points at each place.");
+    }
+    if in_query {
+        answer(operation, "400", "A query parameter is unknown or unusable.");
+    }
+    if in_path {
+        answer(operation, "404", "There is none, or it is not yours to know.");
+    }
+    if if_match {
+        answer(operation, "412", "It has changed since the version that If-Match names.");
+        answer(operation, "428", "If-Match is missing.");
+    }
+    answer(operation, "503", "Out of reach or overloaded for a moment; `Retry-After` says for how long.");
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && status.as_str() >= "400"
+            && response.content.is_empty()
+        {
+            response.content.insert("application/problem+json".to_owned(), problem_schema().into());
+        }
+    }
+}
+
+/// Documents an answer, where the room has not said something more exact.
+fn answer(operation: &mut Operation, status: &str, description: &str) {
+    let response = ResponseBuilder::new().description(description).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert(response.into());
+}
+
+fn problem_schema() -> Content {
+    let schema: RefOr<Schema> = Ref::from_schema_name("Problem").into();
+    Content::new(Some(schema))
+}
+
+fn operations(paths: &mut Paths) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
+    paths.paths.values_mut().flat_map(|item| {
+        [
+            (HttpMethod::Get, &mut item.get),
+            (HttpMethod::Put, &mut item.put),
+            (HttpMethod::Post, &mut item.post),
+            (HttpMethod::Patch, &mut item.patch),
+            (HttpMethod::Delete, &mut item.delete),
+        ]
+        .into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    })
+}

@@ -1,0 +1,52 @@
+//! The document that every operation is written into: what the API is, where, and how to come in.
+
+use crate::{error, limits};
+use utoipa::{
+    OpenApi,
+    openapi::{
+        Server,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Insula",
+        description = "A multi-tenant API platform with per-tier rate limits.\n\n\
+            Errors are problem+json (RFC 9457) with a stable `code`. Every authenticated answer says in \
+            `RateLimit-Policy` and `RateLimit` what is left of the tier's limits; `x-cost` is what an operation \
+            takes of them, `x-permission` what a role must hold for it.",
+        contact(name = "Insula", url = "https://example.com/insula"),
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(error::Problem, error::Flaw, limits::Policy)),
+    tags(
+        (name = "auth", description = "Signing up, in and out."),
+        (name = "me", description = "Who is signed in."),
+        (name = "org", description = "The organisation."),
+        (name = "api keys", description = "How programs come in."),
+        (name = "limits", description = "How much a tier may do."),
+        (name = "categories", description = "How products are sorted."),
+        (name = "products", description = "What is sold."),
+        (name = "orders", description = "What was bought."),
+        (name = "operator: orgs", description = "The organisations, for operators."),
+        (name = "operator: tiers", description = "The tiers, for operators.")
+    )
+)]
+struct Base;
+
+/// The base document, for the server at `public_url`.
+pub fn base(public_url: &str) -> utoipa::openapi::OpenApi {
+    let mut document = Base::openapi();
+    document.servers = Some(vec![Server::new(public_url)]);
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT or API key")
+        .description(Some("An access token of `POST /api/v1/auth/login` (JWT, RFC 8725), or an API key."));
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    document
+}

@@ -1,0 +1,4 @@
+//! The operators' rooms: members of the built-in org `platform`, across all orgs.
+
+pub mod orgs;
+pub mod tiers;

@@ -1,0 +1,142 @@
+//! Organisations, as operators see and steer them.
+
+use crate::{
+    authz::{
+        Action::{Read, Update},
+        Resource::PlatformOrgs,
+    },
+    error::{Error, OptionExt as _, Result, SqlExt as _},
+    extract::{Json, List, ListParams, Listed, Path},
+    ids::OrgId,
+    middleware::TenantRoutes,
+    page::{Filter, Kind, Listing, Page, Sort},
+    state::AppState,
+    tenancy::{PlatformTx, Status},
+};
+use axum::{extract::State, response::Response};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of_operators(PlatformOrgs)
+        .allow(Read, routes!(list_platform_orgs))
+        .allow(Read, routes!(get_platform_org))
+        .allow(Update, routes!(update_platform_org))
+}
+
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+pub struct PlatformOrg {
+    pub id: OrgId,
+    #[schema(example = "acme", max_length = 63)]
+    pub slug: String,
+    #[schema(example = "Acme", max_length = 200)]
+    pub name: String,
+    #[schema(example = "free", max_length = 40)]
+    pub tier: String,
+    pub status: Status,
+    /// Set on a sandbox: the organisation whose test keys lead here.
+    pub sandbox_of: Option<OrgId>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformOrgPatch {
+    #[garde(inner(length(max = 40)))]
+    #[schema(example = "pro", max_length = 40)]
+    pub tier: Option<String>,
+    #[garde(skip)]
+    pub status: Option<Status>,
+    /// Why, for those who ask later.
+    #[garde(length(chars, min = 1, max = 500))]
+    #[schema(example = "upgraded by contract", min_length = 1, max_length = 500)]
+    pub reason: String,
+}
+
+impl Listed for PlatformOrg {
+    type Row = Self;
+    /// `$1` is the caller's org, the platform: itself it does not list.
+    const LISTING: &'static Listing = &Listing {
+        columns: "id, slug, name, tier, status, sandbox_of, created_at",
+        from: "orgs join org_control on org_control.org_id = orgs.id where orgs.id <> $1",
+        sorts: &[
+            Sort { name: "created_at", column: "created_at", cast: "timestamptz" },
+            Sort { name: "slug", column: r#"slug collate "C""#, cast: "text" },
+        ],
+        filters: &[
+            Filter { name: "q", predicate: "slug ^@", kind: Kind::Text, about: "Whose slug begins so." },
+            Filter { name: "tier", predicate: "tier =", kind: Kind::Text, about: "On this tier." },
+            Filter {
+                name: "status",
+                predicate: "status =",
+                kind: Kind::OneOf(&["active", "suspended"]),
+                about: "In this standing.",
+            },
+        ],
+    };
+}
+
+/// List organisations
+#[utoipa::path(get, path = "/orgs", tag = "operator: orgs", params(ListParams<PlatformOrg>),
+    responses((status = 200, description = "A page of organisations.", body = Page<PlatformOrg>)))]
+async fn list_platform_orgs(State(state): State<AppState>, list: List<PlatformOrg>) -> Result<Response> {
+    let page = list.page(&mut *state.platform.begin().await?).await?;
+    Ok(list.answer(page))
+}
+
+/// Fetch one organisation
+#[utoipa::path(get, path = "/orgs/{id}", tag = "operator: orgs", params(("id" = OrgId, Path)),
+    responses((status = 200, description = "The organisation.", body = PlatformOrg)))]
+async fn get_platform_org(State(state): State<AppState>, Path(id): Path<OrgId>) -> Result<Json<PlatformOrg>> {
+    Ok(Json(select(&mut state.platform.begin().await?, id).await?.or_not_found()?))
+}
+
+/// Move an organisation to another tier, suspend or restore it
+///
+/// In force on every replica within a second.
+#[utoipa::path(patch, path = "/orgs/{id}", tag = "operator: orgs", request_body = PlatformOrgPatch,
+    params(("id" = OrgId, Path)),
+    responses((status = 200, description = "The changed organisation.", body = PlatformOrg)))]
+async fn update_platform_org(
+    State(state): State<AppState>,
+    Path(id): Path<OrgId>,
+    Json(patch): Json<PlatformOrgPatch>,
+) -> Result<Json<PlatformOrg>> {
+    let mut tx = state.platform.begin().await?;
+    update(&mut tx, id, &patch).await?;
+    let org = select(&mut tx, id).await?.or_not_found()?;
+    tx.commit().await?;
+    state.directory.forget(id);
+    tracing::info!(org = %id, tier = org.tier, status = org.status.as_str(), reason = patch.reason, "an operator changed an org");
+    Ok(Json(org))
+}
+
+async fn select(tx: &mut PlatformTx, id: OrgId) -> Result<Option<PlatformOrg>> {
+    let org = sqlx::query_as!(
+        PlatformOrg,
+        r#"select id as "id: _", slug, name, tier, status as "status: _", sandbox_of as "sandbox_of: _", created_at
+           from orgs join org_control on org_control.org_id = orgs.id where id = $1"#,
+        id.uuid()
+    );
+    Ok(org.fetch_optional(&mut **tx).await?)
+}
+
+async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Result<()> {
+    sqlx::query!(
+        "update org_control set tier = coalesce($2, tier), status = coalesce($3, status) where org_id = $1",
+        id.uuid(),
+        patch.tier,
+        patch.status.map(Status::as_str)
+    )
+    .execute(&mut **tx)
+    .await
+    .on_constraint("org_control_tier_fkey", || {
+        Error::invalid("/tier", "not_found", "there is no such tier")
+    })?;
+    sqlx::query!("select control_change('org', $1, null)", id.uuid()).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The table of contents: every room once, under the stack it stands behind.
+
+use crate::{
+    api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    extract::Json,
+    middleware, openapi, operator,
+    state::AppState,
+};
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+pub fn router(state: &AppState) -> Router {
+    let (api, document) = described(Some(state), &state.config.http.public_url);
+    let router = api
+        .route("/.well-known/jwks.json", get(jwks))
+        .merge(health::router())
+        .merge(docs::router(document))
+        .with_state(state.clone());
+    middleware::outer(state, router)
+}
+
+/// Everything that is documented, and its document.
+fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, OpenApi) {
+    let public = [auth::public_routes(), tiers::routes()];
+    let tenant = [
+        auth::routes(),
+        me::routes(),
+        org::routes(),
+        api_keys::routes(),
+        limits::routes(),
+        categories::routes(),
+        products::routes(),
+        orders::routes(),
+    ];
+    let operators = [operator::orgs::routes(), operator::tiers::routes()];
+
+    let mut api = OpenApiRouter::new();
+    for room in public {
+        api = api.merge(room.mount(state));
+    }
+    for room in tenant {
+        api = api.merge(room.mount(state));
+    }
+    let mut operator = OpenApiRouter::new();
+    for room in operators {
+        operator = operator.merge(room.mount(state));
+    }
+    OpenApiRouter::with_openapi(openapi::base(public_url))
+        .nest("/api/v1", api)
+        .nest("/operator/v1", operator)
+        .split_for_parts()
+}
+
+/// The document alone, for `insula openapi` and whoever generates clients.
+pub fn document(public_url: &str) -> anyhow::Result<String> {
+    Ok(described(None, public_url).1.to_pretty_json()?)
+}
+
+/// RFC 7517; public, and never limited: whoever verifies our tokens needs it.
+async fn jwks(State(state): State<AppState>) -> impl IntoResponse {
+    Json(state.tokens.jwks().clone())
+}

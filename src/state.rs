@@ -1,0 +1,181 @@
+//! `AppState`: everything that requests share, wired once.
+
+use crate::{
+    authn::{self, RevokedSessions, api_key::ApiKeys, jwt::Tokens, password::Hasher},
+    authz::Authz,
+    bus::{self, Change, Freshness, Heard},
+    clock::Clock,
+    config::Config,
+    db::Pools,
+    ids::{ApiKeyId, OrgId, SessionId},
+    limits::{IpLimiter, Limiter, Mode, Policy, Scope, TierBook, TierPlan, Unit},
+    page::CursorKey,
+    tenancy::{OrgDirectory, PlatformDb, gate},
+};
+use anyhow::anyhow;
+use std::{ops::Deref, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+pub struct Inner {
+    pub config: Config,
+    pub clock: Clock,
+    pub pools: Pools,
+    pub platform: PlatformDb,
+    /// Status and tier of each org.
+    pub directory: OrgDirectory,
+    /// Signs and verifies access tokens.
+    pub tokens: Tokens,
+    pub hasher: Hasher,
+    pub revoked: RevokedSessions,
+    pub api_keys: ApiKeys,
+    /// Decides what a role may do.
+    pub authz: Authz,
+    /// The tiers, compiled.
+    pub tiers: TierBook,
+    /// Decides how much a tier may do.
+    pub limiter: Limiter,
+    /// Decides how much an address may do before it is known who asks.
+    pub ip_limiter: IpLimiter,
+    pub cursor_key: CursorKey,
+    /// How far behind the control-plane bus this replica may be.
+    pub freshness: Freshness,
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// Connects, checks and wires; the task returned keeps what is remembered true until `until` is cancelled.
+    pub async fn open(
+        config: Config,
+        clock: Clock,
+        until: CancellationToken,
+    ) -> anyhow::Result<(Self, JoinHandle<()>)> {
+        let master = config.master_key()?;
+        let pools = Pools::open(&config.database).await?;
+        let lifetime = Duration::from_secs(u64::try_from(config.auth.access_seconds)?);
+        let signing = authn::derive(&master, "insula jwt ed25519");
+        let remembered = Remembered {
+            directory: OrgDirectory::new(pools.clone()),
+            revoked: RevokedSessions::new(lifetime),
+            api_keys: ApiKeys::new(pools.clone(), clock.clone()),
+            authz: Authz::new(pools.clone()),
+            tiers: TierBook::new(pools.clone()),
+        };
+        let (freshness, listening) = {
+            let (remembered, pools) = (remembered.clone(), pools.clone());
+            bus::listen(&pools.clone(), until, move |heard| remembered.hear(heard, &pools, lifetime)).await?
+        };
+        // After the bus listens, so that a session ended in between is heard of twice and not never.
+        recall_revoked(&pools, &remembered.revoked, lifetime).await?;
+        let per_ip = Policy {
+            name: "ip".to_owned(),
+            scope: Scope::Ip,
+            quota: config.limits.ip.quota_per_minute,
+            window_seconds: 60,
+            burst: config.limits.ip.burst,
+            unit: Unit::Requests,
+            mode: Mode::Enforce,
+            strict: true,
+        };
+        let faults = |faults| anyhow!("INSULA_LIMITS__IP: {faults:?}");
+        let inner = Inner {
+            tokens: Tokens::new(
+                &signing,
+                &config.http.public_url,
+                config.auth.access_seconds,
+                clock.clone(),
+            )?,
+            hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
+            limiter: Limiter::new(clock.clone()),
+            ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
+            cursor_key: CursorKey(authn::derive(&master, "insula page cursors")),
+            platform: PlatformDb::new(pools.clone()),
+            directory: remembered.directory,
+            revoked: remembered.revoked,
+            api_keys: remembered.api_keys,
+            authz: remembered.authz,
+            tiers: remembered.tiers,
+            freshness,
+            pools,
+            config,
+            clock,
+        };
+        Ok((Self(Arc::new(inner)), listening))
+    }
+}
+
+impl Inner {
+    /// The plan that holds for an org, where that is known without asking anybody.
+    pub fn plan_at_hand(&self, org: OrgId) -> Option<Arc<TierPlan>> {
+        self.tiers.plan_at_hand(&self.directory.at_hand(org)?.tier)
+    }
+}
+
+/// What a replica remembers of the control plane, and so must be told of.
+#[derive(Clone)]
+struct Remembered {
+    directory: OrgDirectory,
+    revoked: RevokedSessions,
+    api_keys: ApiKeys,
+    authz: Authz,
+    tiers: TierBook,
+}
+
+impl Remembered {
+    fn hear(&self, heard: Heard, pools: &Pools, lifetime: Duration) {
+        match heard {
+            Heard::Change(Change { kind, org, subject }) => {
+                match (kind.as_str(), org.map(OrgId::from_uuid), subject) {
+                    ("org", Some(org), _) => self.directory.forget(org),
+                    ("policy", Some(org), _) => {
+                        self.directory.forget(org);
+                        self.authz.forget(org);
+                    }
+                    ("tier", ..) => self.tiers.forget_all(),
+                    ("api_key", _, Some(key)) => self.api_keys.forget(ApiKeyId::from_uuid(key)),
+                    ("session_revoked", _, Some(session)) => self.revoked.add(SessionId::from_uuid(session)),
+                    // Said by a newer release: what it is about can't be known, so nothing may be kept.
+                    _ => self.forget_all(),
+                }
+            }
+            Heard::Gap => {
+                self.forget_all();
+                let (pools, revoked) = (pools.clone(), self.revoked.clone());
+                tokio::spawn(async move {
+                    while let Err(error) = recall_revoked(&pools, &revoked, lifetime).await {
+                        tracing::warn!(%error, "ended sessions can't be recalled; trying again");
+                        tokio::time::sleep(Duration::from_millis(400)).await;
+                    }
+                });
+            }
+        }
+    }
+
+    fn forget_all(&self) {
+        self.directory.forget_all();
+        self.authz.forget_all();
+        self.tiers.forget_all();
+        self.api_keys.forget_all();
+    }
+}
+
+async fn recall_revoked(
+    pools: &Pools,
+    revoked: &RevokedSessions,
+    lifetime: Duration,
+) -> crate::error::Result<()> {
+    for session in gate::sessions_revoked_within(pools, lifetime).await? {
+        revoked.add(session);
+    }
+    Ok(())
+}

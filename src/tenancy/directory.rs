@@ -1,0 +1,99 @@
+//! `OrgDirectory`: what must be known of an org before its data is touched, remembered per replica.
+
+use super::gate;
+use crate::{
+    db::Pools,
+    error::{Error, Result},
+    ids::OrgId,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Remembered orgs; about 200 bytes each.
+const CAPACITY: u64 = 100_000;
+/// The bus forgets a changed org at once; this bounds what a lost race between load and change could leave.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// An org's control row: read by the opening message of every transaction, and remembered here between.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Control {
+    pub status: Status,
+    pub tier: String,
+    /// Goes up with every change of who may do what in the org.
+    pub policy_version: i64,
+}
+
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema, sqlx::Type,
+)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Status {
+    Active,
+    Suspended,
+}
+
+impl Status {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct OrgDirectory {
+    pools: Pools,
+    orgs: moka::sync::Cache<OrgId, Arc<Control>>,
+    changes: Arc<AtomicU64>,
+}
+
+impl OrgDirectory {
+    pub fn new(pools: Pools) -> Self {
+        let orgs = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(LONGEST).build();
+        Self { pools, orgs, changes: Arc::default() }
+    }
+
+    /// The org's control row, at most a second old.
+    ///
+    /// # Errors
+    /// 404 for an org that does not exist, 503 when it can't be asked for.
+    pub async fn get(&self, org: OrgId) -> Result<Arc<Control>> {
+        if let Some(known) = self.orgs.get(&org) {
+            return Ok(known);
+        }
+        let before = self.changes.load(Ordering::SeqCst);
+        let loaded = Arc::new(gate::control(&self.pools, org).await?.ok_or(Error::NotFound)?);
+        // What changed while it was read may have been read too early: answer it, but do not keep it.
+        if self.changes.load(Ordering::SeqCst) == before {
+            self.orgs.insert(org, Arc::clone(&loaded));
+        }
+        Ok(loaded)
+    }
+
+    /// The org's control row, where it is remembered.
+    pub fn at_hand(&self, org: OrgId) -> Option<Arc<Control>> {
+        self.orgs.get(&org)
+    }
+
+    /// Takes note of a control row that a transaction has just read.
+    pub fn learn(&self, org: OrgId, control: Control) {
+        self.orgs.insert(org, Arc::new(control));
+    }
+
+    pub fn forget(&self, org: OrgId) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.orgs.invalidate(&org);
+    }
+
+    pub fn forget_all(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.orgs.invalidate_all();
+    }
+}

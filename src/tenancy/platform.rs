@@ -1,0 +1,48 @@
+//! `PlatformDb`: the door of operators and workers, through policies written for the platform role by name.
+
+use super::tx::Held;
+use crate::{db::Pools, error::Result};
+use sqlx::{Executor as _, PgConnection};
+use std::ops::{Deref, DerefMut};
+
+/// Opens transactions across orgs. Only a signed-in operator's request and the platform's own work have one.
+#[derive(Clone)]
+pub struct PlatformDb(Pools);
+
+impl PlatformDb {
+    pub fn new(pools: Pools) -> Self {
+        Self(pools)
+    }
+
+    pub async fn begin(&self) -> Result<PlatformTx> {
+        let mut tx = PlatformTx(Held::take(&self.0.platform).await?);
+        tx.execute(sqlx::raw_sql("begin")).await?;
+        Ok(tx)
+    }
+}
+
+/// An open transaction that sees what the platform role's policies show it; rolled back unless committed.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct PlatformTx(Held);
+
+impl PlatformTx {
+    pub async fn commit(mut self) -> Result<()> {
+        self.execute(sqlx::raw_sql("commit")).await?;
+        self.0.finished();
+        Ok(())
+    }
+}
+
+impl Deref for PlatformTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.0.get()
+    }
+}
+
+impl DerefMut for PlatformTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.get_mut()
+    }
+}

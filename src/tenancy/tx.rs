@@ -1,0 +1,134 @@
+//! `TenantTx`: one transaction of one org, under row-level security.
+//!
+//! Not `sqlx::Transaction`: cancelled while it begins, that one hands its connection to the next borrower
+//! inside this org's open transaction (transact-rs/sqlx#4385). This one owns its connection from before the
+//! first byte is sent, and rolls it back, or closes it, whenever it is dropped before its commit returned.
+
+use super::directory::Control;
+use crate::{
+    db::Pools,
+    error::{Error, Result},
+    ids::OrgId,
+};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, FromRow as _, PgConnection, Postgres, pool::PoolConnection,
+};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Read,
+    Write,
+}
+
+/// An open transaction in which only rows of its org exist.
+///
+/// Dropped without [`commit`](Self::commit), nothing of it happened.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct TenantTx {
+    connection: Held,
+    org: OrgId,
+}
+
+impl TenantTx {
+    /// Opens a transaction of `org`; the same round trip answers the org's control row as it is now.
+    ///
+    /// # Errors
+    /// 503 when no connection is to be had, 404 when there is no such org.
+    pub async fn begin(pools: &Pools, org: OrgId, mode: Mode) -> Result<(Self, Control)> {
+        let mut tx = Self { connection: Held::take(&pools.app).await?, org };
+        let begin = match mode {
+            Mode::Read => "begin read only",
+            Mode::Write => "begin",
+        };
+        // A uuid can't hold a quote. `set local`, because pooled connections and Citus workers see no other.
+        let opening = format!(
+            "{begin}; set local app.org_id = '{id}'; \
+             select status, tier, policy_version from org_control where org_id = '{id}'",
+            id = org.uuid()
+        );
+        let row = tx.fetch_optional(sqlx::raw_sql(AssertSqlSafe(opening))).await?.ok_or(Error::NotFound)?;
+        let control = Control::from_row(&row)?;
+        Ok((tx, control))
+    }
+
+    pub fn org(&self) -> OrgId {
+        self.org
+    }
+
+    /// Makes everything that was done visible at once. On an error, nothing of it happened or, where the
+    /// connection was lost while committing, all of it: an idempotency key tells which.
+    pub async fn commit(mut self) -> Result<()> {
+        self.execute(sqlx::raw_sql("commit")).await?;
+        self.connection.finished();
+        Ok(())
+    }
+}
+
+impl Deref for TenantTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.get()
+    }
+}
+
+impl DerefMut for TenantTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.get_mut()
+    }
+}
+
+/// A pooled connection that goes back clean or not at all.
+pub(super) struct Held {
+    // Two places instead of an option to unwrap: `Some` until drop takes it.
+    connection: Option<PoolConnection<Postgres>>,
+    clean: bool,
+}
+
+/// How long a forsaken connection may take to roll back before it is closed instead.
+const ROLLBACK: Duration = Duration::from_secs(2);
+
+impl Held {
+    #[expect(clippy::disallowed_methods, reason = "the one home of borrowed connections")]
+    pub(super) async fn take(pool: &sqlx::PgPool) -> Result<Self> {
+        Ok(Self { connection: Some(pool.acquire().await?), clean: false })
+    }
+
+    pub(super) fn finished(&mut self) {
+        self.clean = true;
+    }
+
+    #[expect(clippy::expect_used, reason = "only drop empties it")]
+    pub(super) fn get(&self) -> &PgConnection {
+        self.connection.as_deref().expect("held until dropped")
+    }
+
+    #[expect(clippy::expect_used, reason = "only drop empties it")]
+    pub(super) fn get_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_deref_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        if self.clean {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            drop(connection.detach());
+            return;
+        };
+        // After the answer, so that a read costs two round trips and not three.
+        runtime.spawn(async move {
+            let rollback = connection.execute(sqlx::raw_sql("rollback"));
+            if !matches!(tokio::time::timeout(ROLLBACK, rollback).await, Ok(Ok(_))) {
+                connection.detach().close_hard().await.ok();
+            }
+        });
+    }
+}

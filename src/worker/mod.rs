@@ -1,0 +1,5 @@
+//! What works besides requests.
+
+mod sweep;
+
+pub use sweep::sweep;

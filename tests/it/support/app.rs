@@ -1,0 +1,185 @@
+//! A running server on a port of its own, with a clock that stands still, and organisations to fill it.
+
+use super::{Database, Persona};
+use insula::{
+    app::App,
+    authn::password::Hasher,
+    clock::Clock,
+    config::Config,
+    ids::{OrgId, SessionId, UserId},
+    people,
+    state::AppState,
+    tenancy::{
+        PLATFORM,
+        gate::{self, NewToken, Registration},
+    },
+};
+use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::OnceCell;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Everybody's.
+pub const PASSWORD: &str = "correct horse battery";
+
+pub struct TestApp {
+    pub database: Database,
+    pub state: AppState,
+    pub clock: Clock,
+    pub base: String,
+    made: AtomicU32,
+    _stop: DropGuard,
+}
+
+/// An organisation on the enterprise tier, and one member of each built-in role.
+pub struct Org {
+    pub id: OrgId,
+    pub slug: String,
+    pub owner: Persona,
+    pub admin: Persona,
+    pub member: Persona,
+    pub viewer: Persona,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With some settings of its own, in TOML.
+    pub async fn start_with(settings: &str) -> Self {
+        Self::start_on(Database::new().await, settings).await
+    }
+
+    /// On a database that others may use too: several apps are several replicas.
+    pub async fn start_on(database: Database, settings: &str) -> Self {
+        let clock = Clock::frozen();
+        let app = App::build(config(&database, settings), clock.clone()).await.unwrap();
+        let (state, base) = (app.state().clone(), format!("http://{}", app.address().unwrap()));
+        let stop = CancellationToken::new();
+        tokio::spawn(app.run_until_stopped(stop.clone()));
+        Self { database, state, clock, base, made: AtomicU32::default(), _stop: stop.drop_guard() }
+    }
+
+    /// Nobody in particular.
+    pub fn anon(&self) -> Persona {
+        Persona::new(&self.base, None)
+    }
+
+    /// Whoever holds this token or key.
+    pub fn bearer(&self, token: &str) -> Persona {
+        Persona::new(&self.base, Some(token.to_owned()))
+    }
+
+    pub async fn org(&self) -> Org {
+        self.org_on("enterprise").await
+    }
+
+    pub async fn org_on(&self, tier: &str) -> Org {
+        let slug = format!("org{}", self.made.fetch_add(1, Ordering::SeqCst));
+        let (id, owner) = (OrgId::new(), UserId::new());
+        let email = format!("owner@{slug}.example");
+        let registration = Registration {
+            user: owner,
+            email: &email,
+            name: "Olivia Owner",
+            password_hash: hash().await,
+            org: id,
+            sandbox: OrgId::new(),
+            slug: &slug,
+            org_name: &slug,
+        };
+        gate::register(&self.state.pools, &registration).await.unwrap();
+        if tier != "free" {
+            let mut platform = self.state.platform.begin().await.unwrap();
+            sqlx::query("update org_control set tier = $2 where org_id = $1")
+                .bind(id.uuid())
+                .bind(tier)
+                .execute(&mut *platform)
+                .await
+                .unwrap();
+            platform.commit().await.unwrap();
+        }
+        Org {
+            owner: self.signed_in(owner, id).await,
+            admin: self.member(id, &slug, "admin").await,
+            member: self.member(id, &slug, "member").await,
+            viewer: self.member(id, &slug, "viewer").await,
+            id,
+            slug,
+        }
+    }
+
+    /// A new member of `org` with one role.
+    pub async fn member(&self, org: OrgId, slug: &str, role: &str) -> Persona {
+        let user =
+            self.person(&format!("{role}{}@{slug}.example", self.made.fetch_add(1, Ordering::SeqCst))).await;
+        people::set_member(&self.state.platform, org, user, &[role]).await.unwrap();
+        self.signed_in(user, org).await
+    }
+
+    pub async fn operator(&self) -> Persona {
+        self.member(PLATFORM, "platform", "operator").await
+    }
+
+    /// A person with a password and no organisation.
+    pub async fn person(&self, email: &str) -> UserId {
+        let user = UserId::new();
+        let mut platform = self.state.platform.begin().await.unwrap();
+        sqlx::query("insert into users (id, email, name) values ($1, $2, 'Somebody')")
+            .bind(user.uuid())
+            .bind(email)
+            .execute(&mut *platform)
+            .await
+            .unwrap();
+        sqlx::query("insert into credentials (user_id, password_hash) values ($1, $2)")
+            .bind(user.uuid())
+            .bind(hash().await)
+            .execute(&mut *platform)
+            .await
+            .unwrap();
+        platform.commit().await.unwrap();
+        user
+    }
+
+    /// As signing in does, less the hashing.
+    pub async fn signed_in(&self, user: UserId, org: OrgId) -> Persona {
+        let (session, at) = (SessionId::new(), self.clock.now());
+        let ends = at + time::Duration::days(1);
+        let hash = session.uuid();
+        let token = NewToken { hash: hash.as_bytes(), at, expires_at: ends };
+        gate::open_session(&self.state.pools, session, user, org, ends, &token).await.unwrap();
+        self.bearer(&self.state.tokens.issue(user, org, session).unwrap()).of(user)
+    }
+
+    /// A live key of an organisation with these scopes.
+    pub async fn api_key(&self, org: &Org, scopes: &[&str]) -> Persona {
+        self.api_key_in(org, "live", scopes).await
+    }
+
+    pub async fn api_key_in(&self, org: &Org, mode: &str, scopes: &[&str]) -> Persona {
+        let body = json!({"name": "test", "mode": mode, "scopes": scopes});
+        let key = org.owner.post("/api/v1/api-keys", body).await.expect(201);
+        self.bearer(key["key"].as_str().unwrap())
+    }
+}
+
+pub fn config(database: &Database, settings: &str) -> Config {
+    // Settings of a test come last in their section, so that theirs is the word that counts.
+    let defaults = format!(
+        "[http]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://insula.test\"\n\
+         [database]\napp_url = {:?}\nplatform_url = {:?}\napp_connections = 6\nplatform_connections = 2\n\
+         [auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n\
+         [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n",
+        database.url("insula_app"),
+        database.url("insula_platform"),
+    );
+    Config::with_all(&[&defaults, settings]).unwrap()
+}
+
+/// Hashed once for the whole run: what hashing costs is not what most tests are about.
+async fn hash() -> &'static str {
+    static HASH: OnceCell<String> = OnceCell::const_new();
+    HASH.get_or_init(async || Hasher::new(1, 1).unwrap().hash(PASSWORD.to_owned().into()).await.unwrap())
+        .await
+}

@@ -1,0 +1,72 @@
+//! Somebody who calls the API, over real HTTP.
+
+use super::Reply;
+use insula::ids::{OrgId, UserId};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+
+#[derive(Clone)]
+pub struct Persona {
+    client: Client,
+    base: String,
+    pub token: Option<String>,
+    user: Option<UserId>,
+}
+
+impl Persona {
+    pub fn new(base: &str, token: Option<String>) -> Self {
+        Self { client: Client::new(), base: base.to_owned(), token, user: None }
+    }
+
+    pub fn of(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Who this is, where it is a person.
+    pub fn user(&self) -> UserId {
+        self.user.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        Reply::of(self.request(Method::GET, path)).await
+    }
+
+    /// With an idempotency key of its own.
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.post_as(&OrgId::new().to_string(), path, body).await
+    }
+
+    pub async fn post_as(&self, idempotency_key: &str, path: &str, body: Value) -> Reply {
+        Reply::of(self.request(Method::POST, path).header("idempotency-key", idempotency_key).json(&body))
+            .await
+    }
+
+    /// Over whatever version is there.
+    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.patch_if(path, "*", body).await
+    }
+
+    pub async fn patch_if(&self, path: &str, if_match: &str, body: Value) -> Reply {
+        Reply::of(self.request(Method::PATCH, path).header("if-match", if_match).json(&body)).await
+    }
+
+    /// Over whatever version is there.
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        Reply::of(self.request(Method::PUT, path).header("if-match", "*").json(&body)).await
+    }
+
+    /// Whatever version is there.
+    pub async fn delete(&self, path: &str) -> Reply {
+        Reply::of(self.request(Method::DELETE, path).header("if-match", "*")).await
+    }
+
+    /// For what the others do not say.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+}
