@@ -1,7 +1,10 @@
 //! One binary, one file per room. What a test arranges it arranges through the API; `support` alone knows SQL.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops where it is")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on stops where it is")]
 
 mod support;
 
+mod contract;
+mod limits;
 mod local;
+mod operator;
 mod products;
