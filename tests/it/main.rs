@@ -4,5 +4,6 @@
 mod support;
 
 mod local;
+mod plans;
 mod products;
 mod schema;
