@@ -17,12 +17,12 @@ async fn no_page_of_a_list_reads_the_whole_org() {
     let database = Database::new().await;
     let org = database.large_org(ROWS).await;
     database.large_org(ROWS / 4).await;
-    let mut room = Room { db: database.connect("insula_app").await, org, complaints: String::new() };
+    let mut room = Room { db: database.connect("insula_app").await, org, complaints: Vec::new() };
     room.inspect::<Product>().await;
     room.inspect::<Category>().await;
     room.inspect::<Order>().await;
     room.inspect::<ApiKey>().await;
-    assert!(room.complaints.is_empty(), "{}", room.complaints);
+    assert!(room.complaints.is_empty(), "{}", room.complaints.join("\n"));
 
     // And so it would be seen: without their indexes these orders are sorted.
     let mut admin = database.connect("postgres").await;
@@ -30,7 +30,11 @@ async fn no_page_of_a_list_reads_the_whole_org() {
     room.inspect::<Product>().await;
     room.inspect::<Order>().await;
     for missed in ["?sort=-price:", "?sort=price&cursor", "?sort=created_at:"] {
-        assert!(room.complaints.contains(missed), "{missed} let pass: {}", room.complaints);
+        assert!(
+            room.complaints.iter().any(|complaint| complaint.contains(missed)),
+            "{missed} let pass: {:?}",
+            room.complaints
+        );
     }
 }
 
@@ -38,7 +42,7 @@ async fn no_page_of_a_list_reads_the_whole_org() {
 struct Room {
     db: PgConnection,
     org: OrgId,
-    complaints: String,
+    complaints: Vec<String>,
 }
 
 impl Room {
@@ -66,8 +70,12 @@ impl Room {
         let plan = Plan(self.explain(asked.statement().sql().as_str()).await);
         let mut complain = |what: &str| {
             let asked: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value:.20}")).collect();
-            self.complaints +=
-                &format!("\n{} ?{}: {what}\n{}", T::LISTING.from, asked.join("&"), plan.told());
+            self.complaints.push(format!(
+                "{} ?{}: {what}\n{}",
+                T::LISTING.from,
+                asked.join("&"),
+                plan.told()
+            ));
         };
         if plan.has("Seq Scan") {
             complain("reads the whole table");
