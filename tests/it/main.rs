@@ -7,4 +7,6 @@ mod contract;
 mod limits;
 mod local;
 mod operator;
+mod plans;
 mod products;
+mod schema;

@@ -1,6 +1,7 @@
 //! What every test stands on: a real server over a database of its own, and people to call it.
 
 mod app;
+mod bulk;
 mod cluster;
 mod persona;
 mod reply;
