@@ -152,7 +152,8 @@ async fn register(State(state): State<AppState>, Json(new): Json<NewAccount>) ->
     let email = new.email.trim().to_lowercase();
     let password_hash = state.hasher.hash(new.password).await?;
     let user = UserId::new();
-    let mut slug = slug(&new.org_name);
+    let wanted = slug(&new.org_name);
+    let mut slug = wanted.clone();
     loop {
         let registration = Registration {
             user,
@@ -211,6 +212,7 @@ async fn refresh(
         Refreshed::Rotated { session, user, org } => (session, user, org),
         Refreshed::Reused { session } => {
             tracing::warn!(%session, "a used refresh token came back; the session was ended");
+            state.revoked.add(session);
             return Err(signed_out());
         }
         Refreshed::Refused => return Err(signed_out()),
