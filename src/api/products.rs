@@ -292,7 +292,7 @@ impl Product {
                 .map_err(|error| Error::invalid("/metadata", "invalid", error.message()))?;
         }
         same_currency(&self.price)(&self.cost, &())
-            .map_err(|error| Error::invalid("/cost/currency", "invalid", error.message()))
+            .map_err(|error| Error::invalid("/cost", "invalid", error.message()))
     }
 }
 
