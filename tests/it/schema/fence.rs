@@ -1,115 +1,113 @@
-//! Every table is an org's, behind the one fence, or is known not to be.
+//! The fence itself, tried on every table that the catalog says has one: no org set, and another org's rows.
 
-use super::Lint;
+use crate::support::{Org, TestApp, cog};
+use insula::ids::OrgId;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, postgres::PgDatabaseError};
 
-pub const LINTS: &[Lint] = &[
-    Lint {
-        rule: "every table is fenced by org_id, even from its owner",
-        query: "select name, case
-                    when kind = 'f' then 'no policy binds a foreign table: hold the rows here'
-                    when key is null then 'has no org_id: add one and call tenant_table, or excuse it here and say why'
-                    when not fenced then 'its rows are open to every org: call tenant_table, or excuse it here and say why'
-                    else 'its owner sees every org: force row level security' end
-                from relation
-                where kind in ('r', 'p', 'f') and (kind = 'f' or key is null or not fenced or not forced)",
-        excused: &[
-            ("_sqlx_migrations", "the migrator's own"),
-            ("control_counter", "one row for the whole platform"),
-            ("control_log", "replicas read it for all orgs; the app role writes it through control_change alone"),
-            ("tiers", "plans, the same for everybody"),
-            ("tier_versions", "what operators did to the plans"),
-            ("users", "a person may be in many orgs; reached through the gate alone"),
-            ("credentials", "a person's, not an org's; reached through the gate alone"),
-            ("sessions", "a person's, not an org's; reached through the gate alone"),
-            ("refresh_tokens", "asked before an org is known; reached through the gate alone"),
-            ("api_key_secrets", "asked before an org is known; reached through the gate alone"),
-        ],
-        faults: &[
-            ("create table planted (id uuid primary key)", "planted"),
-            ("create table planted (org_id uuid primary key references orgs)", "planted"),
-            ("alter table products disable row level security", "products"),
-            ("alter table products no force row level security", "products"),
-            ("create foreign data wrapper w; create server s foreign data wrapper w;
-              create foreign table planted (org_id uuid) server s", "planted"),
-            // Whoever may read a part of a table reads it by the part's own policies, which are none.
-            ("create table whole (org_id uuid) partition by hash (org_id); select tenant_table('whole');
-              create table part partition of whole for values with (modulus 1, remainder 0)", "part"),
-        ],
-    },
-    Lint {
-        rule: "the app role passes each fence by one policy, to read and to write",
-        query: "select t.name, 'insula_app needs one policy here and has ' || count(p.oid)
-                    || ': several permit what any of them permits; leave the one of tenant_table'
-                from tenant t
-                left join pg_policy p on p.polrelid = t.oid and p.polroles @> array['insula_app'::regrole::oid]
-                group by t.name having count(p.oid) <> 1",
-        excused: &[],
-        faults: &[
-            ("drop policy tenant on products", "products"),
-            ("create policy planted on products to insula_app using (false)", "products"),
-            ("create table planted (org_id uuid primary key);
-              alter table planted enable row level security, force row level security", "planted"),
-        ],
-    },
-    Lint {
-        rule: "the policy of the app role is the template, to the letter",
-        query: "select t.name, format('its policy %I says %s using (%s) with check (%s), where the template says %s: \
-                                       let tenant_table write it', p.polname, p.polcmd, reads, writes, template)
-                from tenant t
-                join pg_policy p on p.polrelid = t.oid and p.polroles @> array['insula_app'::regrole::oid]
-                join pg_attribute a on a.attrelid = t.oid and a.attnum = t.key,
-                pg_get_expr(p.polqual, t.oid) reads,
-                pg_get_expr(p.polwithcheck, t.oid) writes,
-                format('(%I = (current_setting(''app.org_id''::text))::uuid)', a.attname) template
-                where not p.polpermissive or p.polcmd <> '*'
-                    or reads is distinct from template or writes is distinct from template",
-        excused: &[],
-        faults: &[
-            ("alter policy tenant on products using (true)", "products"),
-            ("alter policy tenant on products with check (true)", "products"),
-            // A function in its place could do anything, and an unset org that is null is no error.
-            ("alter policy tenant on products using (org_id = current_setting('app.org_id', true)::uuid)", "products"),
-            ("alter policy own_org on orgs using (sandbox_of = current_setting('app.org_id')::uuid)", "orgs"),
-            ("drop policy tenant on products; create policy tenant on products to insula_app
-              using (org_id = current_setting('app.org_id')::uuid)", "products"),
-            ("drop policy tenant on products; create policy tenant on products for select to insula_app
-              using (org_id = current_setting('app.org_id')::uuid)", "products"),
-            ("drop policy tenant on products; create policy tenant on products as restrictive to insula_app
-              using (org_id = current_setting('app.org_id')::uuid)
-              with check (org_id = current_setting('app.org_id')::uuid)", "products"),
-        ],
-    },
-    Lint {
-        rule: "a policy is for one role by name: insula_app or insula_platform",
-        query: "select format('%s on %s', polname, polrelid::regclass),
-                    'is for ' || array(select case role when 0 then 'public' else role::regrole::text end
-                                       from unnest(polroles) role)::text
-                    || ': write one policy for each role that needs it, `to` that role'
-                from pg_policy
-                where not polroles <@ array['insula_app'::regrole::oid, 'insula_platform'::regrole]
-                    or cardinality(polroles) <> 1",
-        excused: &[],
-        faults: &[
-            ("create policy planted on products using (true)", "planted on products"),
-            ("create policy planted on users to public using (true)", "planted on users"),
-            ("create policy planted on products to insula_owner using (true)", "planted on products"),
-            ("create policy planted on products to insula_app, insula_platform using (true)", "planted on products"),
-        ],
-    },
-    Lint {
-        rule: "an org's rows are closed to the platform role",
-        query: "select t.name, 'insula_platform sees the rows of every org here: drop its policy, \
-                    or excuse it here and say who needs it'
-                from tenant t
-                where exists (select from pg_policy
-                              where polrelid = t.oid and polroles @> array['insula_platform'::regrole::oid])",
-        excused: &[
-            ("orgs", "operators list and found them"),
-            ("org_control", "operators set tier and status"),
-            ("members", "the gate asks which orgs a person is in"),
-            ("api_keys", "the gate asks where a key leads"),
-            ("idempotency_keys", "the worker sweeps what is a day old"),
-        ],
-        faults: &[("select platform_access('products', 'select')", "products")],
-    },
-];
+#[tokio::test]
+async fn without_an_org_a_fenced_table_is_an_error_and_never_rows() {
+    let (app, acme, _) = two_orgs_with_rows().await;
+    let mut fresh = app.database.connect("insula_app").await;
+    let mut used = app.database.connect("insula_app").await;
+    enter(&mut used, acme.id).await;
+    used.execute("select 1 from products; commit").await.unwrap();
+
+    for table in fenced(&mut fresh, "true").await {
+        let everything = format!("select 1 from {table}");
+        assert_eq!(refusal(&mut fresh, &everything).await.0, "42704", "{table}, and no org was ever set");
+        assert_eq!(
+            refusal(&mut used, &everything).await.0,
+            "22P02",
+            "{table}, after another transaction's org"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_forgets_its_org_still_sees_that_org_alone() {
+    let (app, acme, globex) = two_orgs_with_rows().await;
+    let mut database = app.database.connect("insula_app").await;
+    let tables = fenced(&mut database, "org_id").await;
+    for (org, other) in [(&acme, &globex), (&globex, &acme)] {
+        enter(&mut database, org.id).await;
+        for table in &tables {
+            let seen = format!("select distinct org_id from {table} union select '{}'", org.id.uuid());
+            let seen: Vec<OrgId> =
+                sqlx::query_scalar(AssertSqlSafe(seen)).fetch_all(&mut database).await.unwrap();
+            assert_eq!(seen, [org.id], "{table} shows {} to {}", other.slug, org.slug);
+        }
+        database.execute("rollback").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_fenced_table_takes_a_row_for_another_org() {
+    let (app, acme, globex) = two_orgs_with_rows().await;
+    let mut database = app.database.connect("insula_app").await;
+    for table in fenced(&mut database, "has_table_privilege(oid, 'insert') and org_id").await {
+        enter(&mut database, acme.id).await;
+        // The policy is asked before any other constraint.
+        let insert = format!("insert into {table} (org_id) values ('{}')", globex.id.uuid());
+        let (code, text) = refusal(&mut database, &insert).await;
+        assert_eq!(code, "42501", "{table}: {text}");
+        assert!(text.contains("row-level security"), "{table} was closed for another reason: {text}");
+        database.execute("rollback").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_temporary_table_is_not_taken_for_one_of_the_gate_s() {
+    let app = TestApp::start().await;
+    let mut database = app.database.connect("insula_app").await;
+    let stranger = "00000000-0000-7000-8000-00000000000f";
+    let forged = format!(
+        "create temporary table users (id uuid, email text, name text); \
+         grant select on users to insula_platform; \
+         insert into users values ('{stranger}', 'stranger@acme.example', 'Stranger')"
+    );
+    database.execute(AssertSqlSafe(forged)).await.unwrap();
+    let found = format!("select * from gate_user('{stranger}')");
+    assert!(database.fetch_optional(AssertSqlSafe(found)).await.unwrap().is_none());
+}
+
+async fn two_orgs_with_rows() -> (TestApp, Org, Org) {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    for org in [&acme, &globex] {
+        org.owner.post("/api/v1/categories", json!({"name": "Parts"})).await.expect(201);
+        let product = org.owner.post("/api/v1/products", cog()).await.expect(201);
+        let lines = json!({"lines": [{"product_id": product["id"], "quantity": 1}]});
+        org.owner.post("/api/v1/orders", lines).await.expect(201);
+        app.api_key(org, &["products:read"]).await;
+    }
+    (app, acme, globex)
+}
+
+/// The tables under row-level security, of those that have `org_id` (when that is asked for).
+async fn fenced(database: &mut PgConnection, which: &str) -> Vec<String> {
+    let query = format!(
+        "select name from (
+             select c.oid, c.oid::regclass::text as name, exists (
+                 select from pg_attribute a where a.attrelid = c.oid and a.attname = 'org_id' and not a.attisdropped
+             ) as org_id
+             from pg_class c where c.relrowsecurity
+         ) tables where {which}"
+    );
+    let tables: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(database).await.unwrap();
+    assert!(tables.iter().any(|table| table == "products"), "{tables:?}");
+    tables
+}
+
+async fn enter(database: &mut PgConnection, org: OrgId) {
+    let opening = format!("begin; set local app.org_id = '{}'", org.uuid());
+    database.execute(sqlx::raw_sql(AssertSqlSafe(opening))).await.unwrap();
+}
+
+/// The code and the words with which Postgres declines.
+async fn refusal(database: &mut PgConnection, statement: &str) -> (String, String) {
+    let error = database.fetch_all(AssertSqlSafe(statement.to_owned())).await;
+    let Err(sqlx::Error::Database(error)) = error else { panic!("`{statement}` was not refused: {error:?}") };
+    let error = error.downcast_ref::<PgDatabaseError>();
+    (error.code().to_owned(), error.message().to_owned())
+}

@@ -1,13 +1,14 @@
 //! What every test stands on: a real server over a database of its own, and people to call it.
 
 mod app;
-mod bulk;
 mod cluster;
+mod crowd;
 mod persona;
 mod reply;
 
 pub use app::{Org, TestApp};
 pub use cluster::Database;
+pub use crowd::Crowd;
 pub use persona::Persona;
 pub use reply::Reply;
 
