@@ -3,8 +3,16 @@
 
 mod support;
 
+mod api_keys;
+mod auth;
+mod categories;
 mod contract;
 mod limits;
 mod local;
 mod operator;
+mod orders;
+mod pages;
+mod product_values;
 mod products;
+mod sessions;
+mod stock;
