@@ -3,5 +3,12 @@
 
 mod support;
 
+mod boot;
+mod bus;
+mod cancellation;
+mod dev_server;
 mod local;
+mod outage;
+mod process;
 mod products;
+mod readme;
