@@ -1,6 +1,6 @@
 //! `insula dev` as a process: it comes up whole, keeps what it has, and leaves nothing behind.
 
-use super::support::{Database, Dev, Dir, Persona, cog, processes_of};
+use super::support::{Binary, Database, Dev, Dir, Persona, cog, processes_of};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ async fn what_is_kept_in_the_data_dir_outlives_stops_and_kills_until_it_is_throw
     let mut second = Dev::start(&dir, &[], &[]).await;
     assert_eq!(second.demo["orgs"], earlier["orgs"], "ids, keys and passwords are the same");
     second.key().post("/api/v1/products", cog()).await.expect_problem(409, "sku_taken");
+    a_second_one_is_refused(&second, &dir).await;
     second.binary.signal("KILL");
     assert!(!second.binary.ended().await.success());
 
@@ -60,17 +61,14 @@ async fn signs_in(dev: &Dev, who: &Value) {
     assert!(signed_in["access_token"].is_string(), "{who}");
 }
 
-/// A second one in the same place must leave the first as it is, whatever it was asked to throw away.
-#[tokio::test]
-async fn a_second_dev_in_the_same_place_is_refused_and_the_first_one_goes_on() {
-    let dir = Dir::new();
-    let first = Dev::start(&dir, &[], &[]).await;
+/// Whatever a second one in the same place was asked to throw away, the first one goes on.
+async fn a_second_one_is_refused(first: &Dev, dir: &Dir) {
     for fresh in [&[][..], &["--fresh"]] {
-        let args = [&["dev", "--port", "0", "--data-dir", dir.path().to_str().unwrap()][..], fresh].concat();
-        let (code, said) = super::support::Binary::run(&args, &[]).await;
+        let place = ["dev", "--port", "0", "--data-dir", dir.path().to_str().unwrap()];
+        let (code, said) = Binary::run(&[&place[..], fresh].concat(), &[]).await;
         assert_eq!(code, 1, "{said}");
         assert!(said.contains("is held by another insula, pid"), "{said}");
-        first.key().get("/api/v1/products").await.expect(200);
+        first.key().post("/api/v1/products", cog()).await.expect_problem(409, "sku_taken");
         assert!(dir.read("demo.json").contains("api_key"), "the first one's demo.json is gone");
     }
 }
@@ -93,8 +91,7 @@ async fn a_server_that_the_settings_name_is_used_and_none_is_started() {
     assert_eq!(dev.binary.ended().await.code(), Some(0), "{}", dev.binary.stderr());
 
     let (code, said) =
-        super::support::Binary::run(&["dev", "--data-dir", dir.path().to_str().unwrap()], &settings[..1])
-            .await;
+        Binary::run(&["dev", "--data-dir", dir.path().to_str().unwrap()], &settings[..1]).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("set all three of INSULA_DATABASE__OWNER_URL"), "{said}");
 }
