@@ -60,6 +60,14 @@ pub async fn bootstrap(
     Ok(())
 }
 
+/// Drops a database and whoever is connected to it.
+pub async fn drop_database(admin_url: &SecretString, database: &'static str) -> anyhow::Result<()> {
+    let mut admin = reach(admin_url, Duration::ZERO).await?;
+    let drop = format!("drop database if exists {database} with (force)");
+    admin.execute(AssertSqlSafe(drop)).await.context("dropping the database")?;
+    Ok(())
+}
+
 /// `alter role` takes no parameters: the server quotes the words itself.
 async fn set_password(admin: &mut PgConnection, role: &str, password: &SecretString) -> anyhow::Result<()> {
     let statement: String =

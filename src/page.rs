@@ -312,7 +312,7 @@ mod tests {
             "other sort"
         );
         assert!(ask(Uuid::from_u128(2), &[("cursor", &cursor), ("open", "true")]).is_err(), "other org");
-        let edited = format!("A{}", &cursor[1..]);
+        let edited = format!("B{}", &cursor[1..]);
         assert!(ask(org, &[("cursor", &edited), ("open", "true")]).is_err(), "edited");
         for nonsense in ["", "x", "AAAA", "😀"] {
             assert!(ask(org, &[("cursor", nonsense)]).is_err(), "{nonsense:?}");

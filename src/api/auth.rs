@@ -256,7 +256,7 @@ async fn open_session(state: &AppState, person: Person, org: Option<&str>) -> Re
     let orgs = gate::orgs_of(&state.pools, person.id).await?;
     let org = choose(&orgs, org)?;
     let (session, token) = (SessionId::new(), RefreshToken::new());
-    let ends = state.clock.now() + Duration::days(state.config.auth.session_days);
+    let ends = state.clock.now() + Duration::days(state.config.auth.session_days.into());
     gate::open_session(&state.pools, session, person.id, org.id, ends, &new_token(state, &token)).await?;
     answer(state, session, person, org, orgs, token)
 }
@@ -292,7 +292,11 @@ fn choose(orgs: &[Membership], wanted: Option<&str>) -> Result<Membership> {
 
 fn new_token<'a>(state: &AppState, token: &'a RefreshToken) -> NewToken<'a> {
     let at = state.clock.now();
-    NewToken { hash: &token.hash, at, expires_at: at + Duration::days(state.config.auth.refresh_idle_days) }
+    NewToken {
+        hash: &token.hash,
+        at,
+        expires_at: at + Duration::days(state.config.auth.refresh_idle_days.into()),
+    }
 }
 
 fn signed_out() -> Error {
