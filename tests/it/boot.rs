@@ -4,10 +4,12 @@ use super::support::{Binary, Database, Private, config};
 use insula::{app::App, clock::Clock};
 use secrecy::ExposeSecret as _;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 
 async fn refusal(database: &Database, settings: &str) -> String {
     let built = App::build(config(database, settings), Clock::frozen()).await;
-    format!("{:#}", built.err().expect("it should not be served"))
+    let Err(refused) = built else { panic!("it should not be served") };
+    format!("{refused:#}")
 }
 
 /// What boot says to `name` as the role that serves tenants.
@@ -24,14 +26,11 @@ async fn refusal_of(database: &Database, name: &str) -> String {
 async fn a_role_above_row_level_security_is_refused() {
     let database = Database::new().await;
     for (name, attributes, power) in [
-        ("boot_super", "superuser", "is a member of superuser or bypassrls role boot_super"),
-        ("boot_bypass", "bypassrls", "is a member of superuser or bypassrls role boot_bypass"),
-        ("boot_climber", "in role boot_bypass", "is a member of superuser or bypassrls role boot_bypass"),
-        (
-            "boot_sleeper",
-            "noinherit in role boot_bypass",
-            "is a member of superuser or bypassrls role boot_bypass",
-        ),
+        ("boot_super", "superuser", "is a member of boot_super, a superuser or bypassrls role"),
+        ("boot_bypass", "bypassrls", "is a member of boot_bypass, a superuser or bypassrls role"),
+        ("boot_climber", "in role boot_bypass", "is a member of boot_bypass, a superuser or bypassrls role"),
+        ("boot_sleeper", "noinherit in role boot_bypass", "is a member of boot_bypass, a superuser or"),
+        ("boot_father", "createrole", "may create roles"),
         ("boot_heir", "in role insula_owner", "owns the table products"),
     ] {
         database.role(name, attributes).await;
@@ -86,6 +85,18 @@ async fn a_database_out_of_reach_is_waited_for_and_then_named() {
     for part in ["INSULA_DATABASE__APP_URL", "127.0.0.1:1", "\"insula_app\"", "tried for 1 s", "refused"] {
         assert!(said.contains(part), "no {part} in: {said}");
     }
+}
+
+/// A load balancer in front of nothing, say.
+#[tokio::test]
+async fn a_database_that_accepts_and_never_answers_is_not_waited_for_longer() {
+    let database = Database::new().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://insula_app@{}/insula", silent.local_addr().unwrap());
+    let started = Instant::now();
+    let said = refusal(&database, &format!("[database]\nconnect_seconds = 1\napp_url = {url:?}")).await;
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(said.contains("INSULA_DATABASE__APP_URL") && said.contains("timed out"), "{said}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is changed on one replica holds on every other within a second, with or without `NOTIFY`.
 
 use super::support::{Org, Persona, TestApp, cog, until};
+use futures::future::join_all;
 use insula::people;
 use serde_json::json;
 use std::time::Duration;
@@ -101,6 +102,22 @@ async fn a_replica_that_missed_changes_forgets_all_it_remembered() {
     in_time("a suspended organisation", async || key.get(REMEMBERED).await.status == 403).await;
     in_time("ended sessions", async || other.get(REMEMBERED).await.status == 401).await;
     owner.get(REMEMBERED).await.expect_problem(401, "session_ended");
+}
+
+#[tokio::test]
+async fn changes_are_heard_while_operators_hold_every_connection_of_theirs() {
+    let here = TestApp::start().await;
+    let there = here.replica().await;
+    let (acme, globex) = (here.org().await, here.org().await);
+    let (viewer, other) = (acme.viewer.at(&there.base), globex.viewer.at(&there.base));
+    viewer.get(REMEMBERED).await.expect(200);
+
+    let held = join_all([there.state.platform.begin(), there.state.platform.begin()]).await;
+    assert!(there.state.platform.begin().await.is_err(), "there are two, and both are taken");
+    acme.viewer.post("/api/v1/auth/logout", json!({})).await.expect(204);
+    in_time("an ended session", async || viewer.get(REMEMBERED).await.status == 401).await;
+    other.get(REMEMBERED).await.expect(200);
+    drop(held);
 }
 
 async fn change(operator: &Persona, org: &Org, what: &str, to: &str) {

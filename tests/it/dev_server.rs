@@ -90,8 +90,14 @@ async fn a_server_that_the_settings_name_is_used_and_none_is_started() {
     dev.binary.signal("TERM");
     assert_eq!(dev.binary.ended().await.code(), Some(0), "{}", dev.binary.stderr());
 
-    let (code, said) =
-        Binary::run(&["dev", "--data-dir", dir.path().to_str().unwrap()], &settings[..1]).await;
+    let place = ["dev", "--data-dir", dir.path().to_str().unwrap()];
+    let (code, said) = Binary::run(&place, &settings[..1]).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("set all three of INSULA_DATABASE__OWNER_URL"), "{said}");
+
+    // A server that somebody has is not ours to empty.
+    let (code, said) = Binary::run(&[&place[..], &["--fresh"]].concat(), &settings).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("--fresh"), "{said}");
+    assert_eq!(database.count("select count(*) from orgs where slug = 'acme'").await, 1);
 }

@@ -2,7 +2,10 @@
 
 use super::support::{Binary, Database, TestApp, cog, until};
 use serde_json::json;
-use std::net::TcpListener;
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 const KEY: (&str, &str) = ("INSULA_AUTH__MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
 const APP: &str = "INSULA_DATABASE__APP_URL";
@@ -90,23 +93,12 @@ async fn a_port_that_is_taken_is_told_of_before_anything_is_waited_for() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_process_ends() {
-    // Another replica of the same platform: what it signs is good here.
     let app = TestApp::start().await;
     let (acme, globex) = (app.org().await, app.org().await);
     let made = acme.owner.post("/api/v1/products", cog()).await.expect(201);
     let id = made["id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/products/{id}");
-    let (app_url, platform_url) = (app.database.url("insula_app"), app.database.url("insula_platform"));
-    let mut served = Binary::start(
-        &["serve"],
-        &[
-            (APP, &app_url),
-            (PLATFORM, &platform_url),
-            ("INSULA_HTTP__LISTEN", "127.0.0.1:0"),
-            ("INSULA_HTTP__PUBLIC_URL", "http://insula.test"),
-            KEY,
-        ],
-    );
+    let mut served = serve(&app.database, &[]);
     let base = served.base().await;
     globex.owner.at(&base).get(&path).await.expect_problem(404, "not_found");
 
@@ -125,4 +117,54 @@ async fn a_request_in_flight_is_answered_before_the_process_ends() {
     assert_eq!(slow.await.unwrap().expect(200)["name"], "Slow");
     assert_eq!(served.ended().await.code(), Some(0), "{}", served.stderr());
     assert_eq!(acme.owner.get(&path).await.expect(200)["name"], "Slow");
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_waited_for_as_long_as_is_set_and_no_longer() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let made = acme.owner.post("/api/v1/products", cog()).await.expect(201);
+    let id = made["id"].as_str().unwrap().to_owned();
+    let mut served = serve(&app.database, &[("INSULA_HTTP__SHUTDOWN_SECONDS", "1")]);
+    let stuck = acme.owner.at(&served.base().await);
+
+    let lock = app.database.lock_product(&id).await;
+    let path = format!("/api/v1/products/{id}");
+    let stuck = tokio::spawn(async move { stuck.patch(&path, json!({"name": "Stuck"})).await });
+    until("the request waits", async || app.database.waiting().await == 1).await;
+    served.signal("TERM");
+    let asked = Instant::now();
+    assert_eq!(served.ended().await.code(), Some(0), "{}", served.stderr());
+    // Less than the lock would have been waited for.
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(served.stderr().contains("requests were still in flight after 1 s"), "{}", served.stderr());
+    stuck.abort();
+    lock.release().await;
+}
+
+#[tokio::test]
+async fn a_server_that_still_waits_for_its_database_stops_at_once_when_told_to() {
+    let nowhere = "postgres://insula_app@127.0.0.1:1/insula";
+    let mut served = Binary::start(
+        &["serve"],
+        &[(APP, nowhere), (PLATFORM, nowhere), ("INSULA_HTTP__LISTEN", "127.0.0.1:0"), KEY],
+    );
+    until("it waits", async || served.stderr().contains("can't be reached yet")).await;
+    served.signal("TERM");
+    let asked = Instant::now();
+    assert_eq!(served.ended().await.code(), Some(0), "{}", served.stderr());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+/// Another replica of the platform of a `TestApp` on this database: what one signs is good at the other.
+fn serve(database: &Database, settings: &[(&str, &str)]) -> Binary {
+    let (app, platform) = (database.url("insula_app"), database.url("insula_platform"));
+    let ours = [
+        (APP, app.as_str()),
+        (PLATFORM, &platform),
+        ("INSULA_HTTP__LISTEN", "127.0.0.1:0"),
+        ("INSULA_HTTP__PUBLIC_URL", "http://insula.test"),
+        KEY,
+    ];
+    Binary::start(&["serve"], &[&ours[..], settings].concat())
 }
