@@ -61,6 +61,11 @@ impl TestApp {
         Self { database, state, clock, base, made: AtomicU32::default(), _stop: stop.drop_guard() }
     }
 
+    /// Another replica: the same database, and nothing else in common.
+    pub async fn replica(&self) -> Self {
+        Self::start_on(self.database.clone(), "").await
+    }
+
     /// Nobody in particular.
     pub fn anon(&self) -> Persona {
         Persona::new(&self.base, None)

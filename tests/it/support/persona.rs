@@ -23,6 +23,11 @@ impl Persona {
         self
     }
 
+    /// The same person, calling another replica.
+    pub fn at(&self, base: &str) -> Self {
+        Self { client: Client::new(), base: base.to_owned(), ..self.clone() }
+    }
+
     /// Who this is, where it is a person.
     pub fn user(&self) -> UserId {
         self.user.unwrap()
