@@ -5,3 +5,4 @@ mod support;
 
 mod local;
 mod products;
+mod replicas;

@@ -19,7 +19,8 @@ use std::{
 const TEMPLATE: &str = "insula_template";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An empty, migrated database.
+/// An empty, migrated database. A clone is the same one.
+#[derive(Clone)]
 pub struct Database {
     name: String,
 }

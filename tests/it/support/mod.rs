@@ -2,11 +2,13 @@
 
 mod app;
 mod cluster;
+mod fleet;
 mod persona;
 mod reply;
 
 pub use app::{Org, TestApp};
 pub use cluster::Database;
+pub use fleet::Fleet;
 pub use persona::Persona;
 pub use reply::Reply;
 
