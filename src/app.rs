@@ -29,6 +29,7 @@ impl App {
         let (state, listening) = AppState::open(config, clock, background.clone()).await?;
         tasks.spawn(listening);
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }

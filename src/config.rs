@@ -60,6 +60,8 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Redis {
     pub url: SecretString,
+    pub timeout_milliseconds: u64,
+    pub assumed_replicas: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -187,6 +189,8 @@ impl Config {
             ("DATABASE__APP_CONNECTIONS", u64::from(self.database.app_connections)),
             ("DATABASE__PLATFORM_CONNECTIONS", u64::from(self.database.platform_connections)),
             ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),
+            ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
+            ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {
             if value == 0 {

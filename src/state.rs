@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     db::Pools,
     ids::{ApiKeyId, OrgId, SessionId},
-    limits::{IpLimiter, Limiter, Mode, Policy, Scope, TierBook, TierPlan, Unit},
+    limits::{IpLimiter, Limits, Mode, Policy, Scope, TierBook, TierPlan, Unit},
     page::CursorKey,
     tenancy::{OrgDirectory, PlatformDb, gate},
 };
@@ -37,7 +37,7 @@ pub struct Inner {
     /// The tiers, compiled.
     pub tiers: TierBook,
     /// Decides how much a tier may do.
-    pub limiter: Limiter,
+    pub limits: Limits,
     /// Decides how much an address may do before it is known who asks.
     pub ip_limiter: IpLimiter,
     pub cursor_key: CursorKey,
@@ -96,7 +96,7 @@ impl AppState {
                 clock.clone(),
             )?,
             hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
-            limiter: Limiter::new(clock.clone()),
+            limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
             cursor_key: CursorKey(authn::derive(&master, "insula page cursors")),
             platform: PlatformDb::new(pools.clone()),

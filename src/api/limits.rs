@@ -32,6 +32,6 @@ pub struct Limits {
 async fn get_limits(State(state): State<AppState>, caller: Caller) -> Result<Json<Limits>> {
     let control = state.directory.get(caller.org()).await?;
     let plan = state.tiers.plan(&control.tier).await?;
-    let data = state.limiter.peek(caller.org(), subject(caller.actor()), &plan, 1);
+    let data = state.limits.peek(caller.org(), subject(caller.actor()), &plan, 1).await;
     Ok(Json(Limits { data }))
 }

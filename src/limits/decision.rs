@@ -13,21 +13,42 @@ use time::OffsetDateTime;
 
 pub(super) type Marks = SmallVec<[Mark; 4]>;
 
+/// What some rules say, one mark for each, and what was charged if none that is enforced refused.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub admitted: bool,
+    /// Nanoseconds since 1970.
+    pub now: u64,
+    pub marks: Marks,
+    pub permits: Vec<Permit>,
+}
+
 /// The answer to one request: admitted and charged everywhere, or refused and charged nowhere.
 #[derive(Debug)]
 pub struct Decision {
     pub admitted: bool,
     /// The units that were asked for.
     pub cost: u32,
-    pub(super) plan: Arc<TierPlan>,
-    pub(super) who: Subject,
-    pub(super) now: u64,
+    plan: Arc<TierPlan>,
+    who: Subject,
+    now: u64,
     /// One for each rule of the view.
-    pub(super) marks: Marks,
-    pub(super) permits: Vec<Permit>,
+    marks: Marks,
+    permits: Vec<Permit>,
 }
 
 impl Decision {
+    /// `judged` has a mark for each rule of the plan's view.
+    pub(super) fn new(plan: Arc<TierPlan>, who: Subject, cost: u32, judged: Judged) -> Self {
+        let Judged { admitted, now, mut marks, permits } = judged;
+        if admitted {
+            for mark in &mut marks {
+                mark.owed = mark.after;
+            }
+        }
+        Self { admitted, cost, plan, who, now, marks, permits }
+    }
+
     /// The enforced policies that refused; none if admitted.
     pub fn violated(&self) -> impl Iterator<Item = &str> {
         self.refusing(false)

@@ -2,9 +2,10 @@
 
 use super::{
     cell::Cells,
-    decision::{Decision, Marks, Reading, readings},
+    decision::{Decision, Judged, Marks, Reading, readings},
     mix::Mix,
     policy::Scope,
+    rule::Rule,
     shelf::Shelf,
     tier::{Subject, TierPlan},
 };
@@ -50,7 +51,18 @@ impl Limiter {
     /// Judges `cost` by every policy of `plan` that applies to `who`, and charges all of them if none that is enforced
     /// refuses. A cost of 0 is always admitted and charges nothing.
     pub fn decide(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
-        let rules = &plan.view(who).rules;
+        let judged = self.judge(org, who, plan.view(who).rules.iter(), cost);
+        Decision::new(Arc::clone(plan), who, cost, judged)
+    }
+
+    /// The same by some rules only. Of what it charged the marks tell both before and after.
+    pub(super) fn judge<'r>(
+        &self,
+        org: OrgId,
+        who: Subject,
+        rules: impl Iterator<Item = &'r Arc<Rule>> + Clone,
+        cost: u32,
+    ) -> Judged {
         let mut marks = Marks::new();
         let mut permits = Vec::new();
         let mut shard = self.shard(org).lock();
@@ -59,39 +71,49 @@ impl Limiter {
         let Shard { orgs, subjects } = &mut *shard;
         let (common, own) = (orgs.get_or_default(org), subjects.get_or_default((org, who)));
         let mut admitted = true;
-        for rule in rules {
+        for rule in rules.clone() {
             let cells = if rule.policy.scope == Scope::Org { &mut *common } else { &mut *own };
             let mark = cells.weigh(rule, now, cost);
             admitted &= mark.fits() || rule.is_shadow();
             marks.push(mark);
         }
         if admitted {
-            for (rule, mark) in rules.iter().zip(&mut marks) {
+            for (rule, mark) in rules.zip(&marks) {
                 let cells = if rule.policy.scope == Scope::Org { &mut *common } else { &mut *own };
                 if let Some(permit) = cells.charge(now, mark) {
                     permits.push(permit);
                 }
-                mark.owed = mark.after;
             }
         }
         drop(shard);
-        Decision { admitted, cost, plan: Arc::clone(plan), who, now, marks, permits }
+        Judged { admitted, now, marks, permits }
     }
 
     /// How each policy stands, and whether `cost` would fit it; charges nothing and remembers nobody.
     pub fn peek(&self, org: OrgId, who: Subject, plan: &TierPlan, cost: u32) -> Vec<Reading> {
         let view = plan.view(who);
+        let (now, marks) = self.foresee(org, who, view.rules.iter(), cost);
+        readings(view, &marks, now, cost)
+    }
+
+    /// The same by some rules only; tells the time, too.
+    pub(super) fn foresee<'r>(
+        &self,
+        org: OrgId,
+        who: Subject,
+        rules: impl Iterator<Item = &'r Arc<Rule>>,
+        cost: u32,
+    ) -> (u64, Marks) {
         let mut shard = self.shard(org).lock();
         let now = self.now();
         let Shard { orgs, subjects } = &mut *shard;
         let (mut common, mut own) = (orgs.get_mut(&org), subjects.get_mut(&(org, who)));
         let mut marks = Marks::new();
-        for rule in &view.rules {
+        for rule in rules {
             let cells = if rule.policy.scope == Scope::Org { &mut common } else { &mut own };
             marks.push(Cells::foresee(cells.as_deref_mut(), rule, now, cost));
         }
-        drop(shard);
-        readings(view, &marks, now, cost)
+        (now, marks)
     }
 
     /// Forgets who owes nothing in the next 64th of the orgs; call it every few seconds. Returns how many users, keys

@@ -2,12 +2,14 @@
 //!
 //! governor is the arithmetic, the cells are ours, time is `crate::clock`. Read downwards: `policy` is what an
 //! operator writes, `tier` what it compiles to, `engine` what decides, `decision` and `headers` what comes out.
+//! `either` is the way in, `shared` what several replicas do through Redis.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
 mod book;
 mod bucket;
 mod cell;
 mod decision;
+mod either;
 mod engine;
 #[cfg(test)]
 mod fixture;
@@ -19,6 +21,7 @@ mod model;
 mod permit;
 mod policy;
 mod rule;
+mod shared;
 mod shelf;
 mod tier;
 #[cfg(test)]
@@ -26,6 +29,7 @@ mod traps;
 
 pub use book::TierBook;
 pub use decision::{Decision, Reading};
+pub use either::Limits;
 pub use engine::Limiter;
 pub use headers::Headers;
 pub use ip::IpLimiter;

@@ -55,6 +55,28 @@ impl Rule {
         Self { source, label, meter, past, step: Step::new(&policy, at), policy }
     }
 
+    /// The bucket of a rule that counts requests over time.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match &self.meter {
+            Meter::Bucket(bucket) => Some(bucket),
+            Meter::Gauge => None,
+        }
+    }
+
+    /// What one of `replicas` may admit by itself, so that all of them together keep the limit: a part of the rate, and
+    /// of the burst, at least 1. `None` for places among concurrent requests, which each replica counts for itself
+    /// anyway.
+    pub fn share(&self, replicas: u32) -> Option<Self> {
+        let part = |whole: u32| (whole / replicas).max(1);
+        let Policy { quota, burst, .. } = self.policy;
+        let policy = Policy { quota: part(quota), burst: part(burst), ..self.policy.clone() };
+        // Not by the rounded quota: the parts of a small one would add up to more than the whole.
+        let bucket = Bucket::new(self.bucket()?.interval.saturating_mul(replicas.into()), policy.burst);
+        let step = Step { at: self.step.at, interval: bucket.interval, depth: bucket.depth };
+        let (source, label) = (Arc::clone(&self.source), self.label.clone());
+        Some(Self { policy, source, label, meter: Meter::Bucket(bucket), past: Box::default(), step })
+    }
+
     /// Whether a cell of `other` carries over: same name, counted for the same, in the same unit.
     pub fn continues(&self, other: &Self) -> bool {
         self.policy.continues(&other.policy)

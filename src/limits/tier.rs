@@ -5,6 +5,7 @@ use super::{
     rule::{Rule, Step, nanos},
 };
 use crate::ids::{ApiKeyId, UserId};
+use parking_lot::RwLock;
 use std::{collections::HashSet, fmt::Write as _, sync::Arc};
 use time::OffsetDateTime;
 
@@ -72,6 +73,8 @@ pub struct TierPlan {
     rules: Vec<Arc<Rule>>,
     users: View,
     keys: View,
+    /// The last share that was asked for, and among how many: counts stay with the rule they were made under.
+    share: RwLock<Option<(u32, Arc<Self>)>>,
 }
 
 /// The rules that apply to one kind of caller, in the tier's order.
@@ -136,7 +139,22 @@ impl TierPlan {
             Scope::User => !rules.iter().any(|other| stands_in(other, rule)),
             Scope::Ip => false,
         });
-        Self { slug, version, rules, users, keys }
+        Self { slug, version, rules, users, keys, share: RwLock::default() }
+    }
+
+    /// What each of `replicas` may admit while they can't count together; see [`Rule::share`].
+    pub(super) fn share(&self, replicas: u32) -> Arc<Self> {
+        let replicas = replicas.max(1);
+        if let Some((among, share)) = &*self.share.read()
+            && *among == replicas
+        {
+            return Arc::clone(share);
+        }
+        let part = |rule: &Arc<Rule>| rule.share(replicas).map_or_else(|| Arc::clone(rule), Arc::new);
+        let rules = self.rules.iter().map(part).collect();
+        let share = Arc::new(Self::of(Arc::clone(&self.slug), self.version, rules));
+        *self.share.write() = Some((replicas, Arc::clone(&share)));
+        share
     }
 
     /// The policies, as compiled, in the tier's order.
@@ -161,6 +179,22 @@ impl View {
         let rules: Vec<_> = rules.iter().filter(|rule| applies(rule)).cloned().collect();
         let header = policy_header(&rules);
         Self { rules, header }
+    }
+
+    /// The rules that count requests over time.
+    pub fn buckets(&self) -> impl Iterator<Item = &Arc<Rule>> + Clone {
+        self.rules.iter().filter(|rule| rule.bucket().is_some())
+    }
+
+    /// The rules that count requests in flight.
+    pub fn gauges(&self) -> impl Iterator<Item = &Arc<Rule>> + Clone {
+        self.rules.iter().filter(|rule| rule.bucket().is_none())
+    }
+
+    /// The most that may ever come at once.
+    pub fn largest_cost(&self) -> u32 {
+        let enforced = self.buckets().filter(|rule| !rule.is_shadow());
+        enforced.map(|rule| rule.policy.burst).min().unwrap_or(u32::MAX)
     }
 }
 
@@ -187,7 +221,7 @@ fn stands_in(other: &Rule, user: &Rule) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{HOUR, World, policy};
+    use super::super::fixture::{HOUR, World, concurrent, policy};
     use super::*;
 
     #[test]
@@ -217,5 +251,23 @@ mod tests {
         let refused = world.ask(&plan, 11);
         assert_eq!(refused.retry_after(), Some(11 * 2_678_400));
         assert_eq!(world.reading(&plan, "often").used, 11);
+    }
+
+    #[test]
+    fn the_shares_of_all_replicas_are_the_whole_and_a_small_one_is_still_something() {
+        let mut world = World::new();
+        let few = Policy { burst: 2, ..policy("few", Scope::User, 2, HOUR) };
+        let plan = world.plan([policy("many", Scope::Org, 60, HOUR), few, concurrent("busy", Scope::Org, 4)]);
+        let share = plan.share(3);
+        let bursts: Vec<_> = share.policies().map(|policy| policy.burst).collect();
+        assert_eq!(bursts, [20, 1, 4]);
+        let intervals =
+            |plan: &TierPlan| plan.users.buckets().map(|rule| rule.step.interval).collect::<Vec<_>>();
+        assert_eq!(
+            intervals(&share),
+            intervals(&plan).into_iter().map(|whole| whole * 3).collect::<Vec<_>>()
+        );
+        assert!(Arc::ptr_eq(&share, &plan.share(3)), "or its counts would be carried over each time");
+        assert_eq!(plan.share(2).users.largest_cost(), 1);
     }
 }

@@ -32,7 +32,7 @@ pub async fn rate_limit(
     };
     let plan = state.tiers.plan(&control.tier).await?;
     // Permits of concurrency policies are held until the answer is made.
-    let decision = state.limiter.decide(principal.org, subject(&principal.actor), &plan, door.cost);
+    let decision = state.limits.decide(principal.org, subject(&principal.actor), &plan, door.cost).await;
     let mut response =
         if decision.admitted { next.run(request).await } else { refusal(&decision).into_response() };
     tell(&decision, &mut response);

@@ -18,7 +18,7 @@ pub async fn sweep(state: AppState, until: CancellationToken) {
         tokio::select! {
             () = until.cancelled() => return,
             _ = limits.tick() => {
-                state.limiter.sweep(|org, _| state.plan_at_hand(org));
+                state.limits.sweep(|org| state.plan_at_hand(org));
             }
             _ = rows.tick() => {
                 if let Err(error) = sweep_rows(&state).await {

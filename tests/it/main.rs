@@ -26,6 +26,7 @@ mod process;
 mod product_values;
 mod products;
 mod readme;
+mod replicas;
 mod schema;
 mod sessions;
 mod standing;

@@ -1,0 +1,185 @@
+//! Several replicas, one limit: counted together through Redis, and kept when Redis is away.
+
+use super::support::{Fleet, Org, Persona};
+use futures::future::join_all;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// So many a day for the whole org: what comes back during a test is no whole unit.
+fn a_day(quota: u32) -> Value {
+    json!([policy("org", "org", quota)])
+}
+
+fn policy(name: &str, scope: &str, quota: u32) -> Value {
+    json!({"name": name, "scope": scope, "quota": quota, "window_seconds": 86_400})
+}
+
+/// How many of `calls` pass, all at once, each for a unit; no other answer than yes or "too many" will do.
+async fn passing(calls: usize, of: &Persona) -> usize {
+    let replies = join_all((0..calls).map(|_| of.get("/api/v1/org"))).await;
+    assert!(replies.iter().all(|reply| [200, 429].contains(&reply.status)), "{replies:?}");
+    replies.iter().filter(|reply| reply.status == 200).count()
+}
+
+/// The same at each replica at the same time.
+async fn passing_everywhere(calls: usize, fleet: &Fleet, of: &Persona) -> Vec<usize> {
+    let everywhere = fleet.everywhere(of);
+    join_all(everywhere.iter().map(|persona| passing(calls, persona))).await
+}
+
+/// A policy as `who` sees it.
+async fn reading(of: &Persona, name: &str) -> Value {
+    let limits = of.get("/api/v1/limits").await.expect(200);
+    let all = limits["data"].as_array().unwrap();
+    all.iter().find(|reading| reading["policy"] == name).unwrap().clone()
+}
+
+async fn used(of: &Persona, name: &str) -> Value {
+    reading(of, name).await["used"].clone()
+}
+
+async fn two_orgs(fleet: &Fleet) -> (Org, Org) {
+    (fleet.replicas[0].org_on("free").await, fleet.replicas[0].org_on("free").await)
+}
+
+#[tokio::test]
+async fn three_replicas_admit_together_exactly_what_the_tier_says() {
+    let fleet = Fleet::start(3, a_day(60)).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+
+    let passed = passing_everywhere(40, &fleet, &acme.owner).await;
+    assert_eq!(passed.iter().sum::<usize>(), 60, "{passed:?}");
+
+    for globex in fleet.everywhere(&globex.member) {
+        assert_eq!(used(&globex, "org").await, 0);
+    }
+    let refused = fleet.everywhere(&acme.viewer)[2].get("/api/v1/org").await;
+    let problem = refused.expect_problem(429, "rate_limited");
+    assert_eq!(problem["limits"][0]["used"], 60);
+    assert_eq!(refused.header("ratelimit-policy"), r#""org";q=60;w=86400"#);
+    assert_eq!(refused.header("ratelimit").split(';').nth(1), Some("r=0"));
+    // 1440 s for a unit, of which the test has taken a few.
+    let wait: u32 = refused.header("retry-after").parse().unwrap();
+    assert!((1_300..=1_440).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn what_one_replica_refuses_burns_nothing_at_another() {
+    let policies = json!([policy("user", "user", 2), policy("org", "org", 60)]);
+    let fleet = Fleet::start(2, policies).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+    let owner = fleet.everywhere(&acme.owner);
+    let (here, there) = (&owner[0], &owner[1]);
+
+    // Three units, of which the user never has more than two.
+    let too_dear = here.post("/api/v1/products", super::support::cog()).await;
+    assert_eq!(too_dear.expect_problem(429, "cost_exceeds_burst")["violated_policies"], json!(["user"]));
+    assert_eq!(too_dear.header("retry-after"), "");
+    assert_eq!(passing(1, here).await + passing(1, there).await, 2);
+    assert_eq!(passing(10, here).await + passing(10, there).await, 0);
+
+    for colleague in fleet.everywhere(&acme.member) {
+        assert_eq!(used(&colleague, "org").await, 2);
+        assert_eq!(used(&colleague, "user").await, 0);
+    }
+    assert_eq!(passing(3, &fleet.everywhere(&globex.owner)[1]).await, 2);
+}
+
+#[tokio::test]
+async fn a_shadow_is_counted_together_and_refuses_nobody() {
+    let mut trial = policy("trial", "org", 3);
+    trial["mode"] = json!("shadow");
+    let fleet = Fleet::start(2, json!([policy("org", "org", 10), trial])).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+
+    assert_eq!(passing_everywhere(4, &fleet, &acme.owner).await, [4, 4]);
+    for viewer in fleet.everywhere(&acme.viewer) {
+        let trial = reading(&viewer, "trial").await;
+        assert_eq!((&trial["used"], &trial["violated"]), (&json!(3), &json!(true)));
+        assert_eq!(used(&viewer, "org").await, 8);
+    }
+    assert_eq!(used(&globex.viewer, "trial").await, 0);
+}
+
+#[tokio::test]
+async fn while_redis_is_gone_each_replica_keeps_to_its_share_and_nobody_is_failed() {
+    let mut fleet = Fleet::start(3, a_day(60)).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+    assert_eq!(passing_everywhere(10, &fleet, &acme.owner).await, [10; 3]);
+
+    fleet.stop_redis().await;
+    // A third of 60 for each, and ten of it are used: all in all 60, as the tier says.
+    assert_eq!(passing_everywhere(30, &fleet, &acme.owner).await, [10; 3]);
+    assert_eq!(passing_everywhere(30, &fleet, &globex.owner).await, [20; 3]);
+    fleet.shows(20, &acme.viewer).await;
+
+    fleet.start_redis().await;
+    fleet.shows(60, &acme.viewer).await;
+    let initech = fleet.replicas[1].org_on("free").await;
+    let passed = passing_everywhere(40, &fleet, &initech.owner).await;
+    assert_eq!(passed.iter().sum::<usize>(), 60, "{passed:?}");
+    // It came back with nothing in memory: who is older than it starts with nothing left.
+    assert_eq!(passing_everywhere(5, &fleet, &acme.owner).await, [0; 3]);
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_waited_for_once_and_used_again_when_it_answers() {
+    let fleet = Fleet::start_with(2, a_day(60), "timeout_milliseconds = 1000").await;
+    let (acme, globex) = two_orgs(&fleet).await;
+    assert_eq!(passing(4, &acme.owner).await, 4);
+
+    fleet.ask_redis(&["CLIENT", "PAUSE", "6000", "ALL"]).await;
+    let hung = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(passing(1, &acme.owner).await, 1);
+    }
+    assert!(hung.elapsed() < Duration::from_secs(4), "{:?}", hung.elapsed());
+    assert_eq!(reading(&globex.owner, "org").await["limit"], 30);
+    fleet.shows(60, &acme.owner).await;
+}
+
+#[tokio::test]
+async fn lost_data_admits_nothing_twice_and_spares_who_came_later() {
+    let fleet = Fleet::start(2, a_day(60)).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+    assert_eq!(passing_everywhere(25, &fleet, &acme.owner).await, [25; 2]);
+
+    fleet.ask_redis(&["FLUSHALL"]).await;
+    assert_eq!(passing_everywhere(25, &fleet, &acme.owner).await, [0; 2]);
+    assert_eq!(used(&globex.owner, "org").await, 60);
+
+    let later = fleet.replicas[1].org_on("free").await;
+    assert_eq!(passing_everywhere(30, &fleet, &later.owner).await, [30; 2]);
+    assert_eq!(passing_everywhere(5, &fleet, &later.owner).await, [0; 2]);
+}
+
+#[tokio::test]
+async fn a_new_version_of_the_tier_keeps_what_was_used_at_every_replica() {
+    let fleet = Fleet::start(2, a_day(10)).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+    assert_eq!(passing_everywhere(5, &fleet, &acme.owner).await, [5; 2]);
+    assert_eq!(passing(2, &globex.owner).await, 2);
+
+    fleet.set_tier(a_day(20)).await;
+    let passed = passing_everywhere(20, &fleet, &acme.owner).await;
+    assert_eq!(passed.iter().sum::<usize>(), 10, "{passed:?}");
+
+    // Twenty were used; of five nobody can owe more than five.
+    fleet.set_tier(a_day(5)).await;
+    assert_eq!(passing_everywhere(5, &fleet, &acme.owner).await, [0; 2]);
+    assert_eq!(used(&acme.owner, "org").await, 5);
+    assert_eq!(used(&globex.owner, "org").await, 2);
+}
+
+#[tokio::test]
+async fn who_starts_without_redis_takes_the_assumed_share_until_it_is_there() {
+    let mut fleet =
+        Fleet::without_redis(a_day(60), "assumed_replicas = 4\ntimeout_milliseconds = 5000").await;
+    let acme = fleet.replicas[0].org_on("free").await;
+    assert_eq!(passing(20, &acme.owner).await, 15);
+
+    fleet.start_redis().await;
+    fleet.shows(60, &acme.owner).await;
+    // The first Redis ever has lost nothing.
+    assert_eq!(passing(70, &acme.owner).await, 60);
+}
