@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::{net::TcpListener, time::Duration};
 
 /// Makes a cluster, hashes a dozen passwords and stocks three shops, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Dev {
     pub binary: Binary,
