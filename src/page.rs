@@ -157,7 +157,8 @@ impl Asked {
         Ok(Page { data, next_cursor, has_more })
     }
 
-    fn statement(&self) -> QueryBuilder<Postgres> {
+    /// That statement. Tests ask Postgres how it would run it.
+    pub fn statement(&self) -> QueryBuilder<Postgres> {
         let Self { listing, sort, .. } = self;
         let (order, beyond) = if self.descending { ("desc", "<") } else { ("asc", ">") };
         let mut sql = QueryBuilder::new("select ");

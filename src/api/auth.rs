@@ -152,7 +152,8 @@ async fn register(State(state): State<AppState>, Json(new): Json<NewAccount>) ->
     let email = new.email.trim().to_lowercase();
     let password_hash = state.hasher.hash(new.password).await?;
     let user = UserId::new();
-    let mut slug = slug(&new.org_name);
+    let wanted = slug(&new.org_name);
+    let mut slug = wanted.clone();
     loop {
         let registration = Registration {
             user,
@@ -167,7 +168,7 @@ async fn register(State(state): State<AppState>, Json(new): Json<NewAccount>) ->
         match gate::register(&state.pools, &registration).await {
             Ok(()) => break,
             Err(Error::Conflict { code: "slug_taken", .. }) => {
-                slug = format!("{}-{:04x}", head(&slug), rand::random::<u16>());
+                slug = format!("{wanted}-{:04x}", rand::random::<u16>());
             }
             Err(error) => return Err(error),
         }
@@ -211,6 +212,7 @@ async fn refresh(
         Refreshed::Rotated { session, user, org } => (session, user, org),
         Refreshed::Reused { session } => {
             tracing::warn!(%session, "a used refresh token came back; the session was ended");
+            state.revoked.add(session);
             return Err(signed_out());
         }
         Refreshed::Refused => return Err(signed_out()),
@@ -342,9 +344,4 @@ fn slug(name: &str) -> String {
     slug.truncate(LONGEST_SLUG);
     let slug = slug.trim_end_matches('-');
     if slug.is_empty() { "org".to_owned() } else { slug.to_owned() }
-}
-
-/// What a slug that was taken is told apart by comes after this.
-fn head(slug: &str) -> &str {
-    slug.rsplit_once('-').filter(|(_, tail)| tail.len() == 4).map_or(slug, |(head, _)| head)
 }

@@ -3,15 +3,31 @@
 
 mod support;
 
+mod api_keys;
+mod auth;
 mod boot;
 mod bus;
 mod cancellation;
+mod categories;
+mod charges;
 mod contract;
+mod cors;
 mod dev_server;
+mod ip_limits;
 mod limits;
 mod local;
 mod operator;
+mod orders;
 mod outage;
+mod pages;
+mod plans;
+mod problems;
 mod process;
+mod product_values;
 mod products;
 mod readme;
+mod schema;
+mod sessions;
+mod standing;
+mod stock;
+mod tier_edits;

@@ -249,10 +249,12 @@ impl Product {
         self.category_id = category_id.unwrap_or(self.category_id);
         self.is_active = is_active.unwrap_or(self.is_active);
         if let Some(patch) = metadata {
-            self.metadata = std::mem::take(&mut self.metadata).patched(&patch);
+            self.metadata = std::mem::take(&mut self.metadata)
+                .patched(&patch)
+                .map_err(|error| Error::invalid("/metadata", "invalid", error.message()))?;
         }
         same_currency(&self.price)(&self.cost, &())
-            .map_err(|error| Error::invalid("/cost/currency", "invalid", error.message()))
+            .map_err(|error| Error::invalid("/cost", "invalid", error.message()))
     }
 }
 

@@ -3,6 +3,7 @@
 mod app;
 mod binary;
 mod cluster;
+mod crowd;
 mod dev;
 mod dir;
 mod faults;
@@ -11,9 +12,10 @@ mod private;
 mod reply;
 mod wait;
 
-pub use app::{Org, TestApp, config};
+pub use app::{Org, PASSWORD, TestApp, config};
 pub use binary::{Binary, processes_of};
 pub use cluster::Database;
+pub use crowd::Crowd;
 pub use dev::Dev;
 pub use dir::Dir;
 pub use persona::Persona;
@@ -26,4 +28,21 @@ use serde_json::{Value, json};
 /// A product nobody else has.
 pub fn cog() -> Value {
     json!({"sku": "COG-1", "name": "Cog", "price": {"amount": 1999, "currency": "EUR"}, "stock": 10})
+}
+
+/// Some pieces of a product of its own, at 2.50 euros.
+pub fn product(sku: &str, stock: u32) -> Value {
+    json!({"sku": sku, "name": sku, "price": {"amount": 250, "currency": "EUR"}, "stock": stock})
+}
+
+/// What a resource is called.
+#[track_caller]
+pub fn id(resource: &Value) -> &str {
+    resource["id"].as_str().unwrap()
+}
+
+/// Where a 422 says that the body is wrong.
+#[track_caller]
+pub fn pointers(problem: &Value) -> Vec<&str> {
+    problem["errors"].as_array().unwrap().iter().map(|flaw| flaw["pointer"].as_str().unwrap()).collect()
 }
