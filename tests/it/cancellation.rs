@@ -44,12 +44,12 @@ async fn a_transaction_given_up_at_any_moment_leaves_no_organisation_on_its_conn
             let done = give_up_after(dice / 6 % 7, work).await;
             if done.is_some() { &finished } else { &given_up }.fetch_add(1, Ordering::Relaxed);
 
-            if round % 8 == 0 {
+            if round.is_multiple_of(8) {
                 let asked = gate::user(pools, UserId::new()).await.unwrap().unwrap();
                 assert_eq!(asked.name, "", "a connection outside any transaction is set to an organisation");
             }
             if round % 8 == 4 {
-                let other = orgs[usize::from(dice % 2 == 1)].id;
+                let other = orgs[usize::from(!dice.is_multiple_of(2))].id;
                 assert_eq!(seen_by(pools, other).await, (other.uuid().to_string(), vec![other]));
             }
         }

@@ -116,6 +116,7 @@ async fn a_request_in_flight_is_answered_before_the_process_ends() {
     lock.release().await;
     assert_eq!(slow.await.unwrap().expect(200)["name"], "Slow");
     assert_eq!(served.ended().await.code(), Some(0), "{}", served.stderr());
+    assert!(!served.stderr().contains("still in flight"), "{}", served.stderr());
     assert_eq!(acme.owner.get(&path).await.expect(200)["name"], "Slow");
 }
 
