@@ -3,5 +3,6 @@
 
 mod support;
 
+mod floors;
 mod local;
 mod products;

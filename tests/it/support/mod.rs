@@ -4,11 +4,13 @@ mod app;
 mod cluster;
 mod persona;
 mod reply;
+mod source;
 
 pub use app::{Org, TestApp};
 pub use cluster::Database;
 pub use persona::Persona;
 pub use reply::Reply;
+pub use source::Source;
 
 use serde_json::{Value, json};
 
