@@ -3,6 +3,11 @@
 
 mod support;
 
+mod doors;
 mod floors;
+mod isolation;
 mod local;
+mod openapi;
+mod policy;
 mod products;
+mod walls;

@@ -2,12 +2,16 @@
 
 mod app;
 mod cluster;
+mod document;
+mod fence;
 mod persona;
 mod reply;
 mod source;
 
 pub use app::{Org, TestApp};
 pub use cluster::Database;
+pub use document::{Document, Operation, another_of_its_kind};
+pub use fence::BREACHES;
 pub use persona::Persona;
 pub use reply::Reply;
 pub use source::Source;
