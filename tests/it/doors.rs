@@ -139,7 +139,14 @@ async fn an_org_is_kept_out_of_the_operators_rooms_and_operators_out_of_the_orgs
 async fn every_declared_operation_is_mounted_and_documented() {
     let document = Document::of(&TestApp::start().await).await;
     let documented: BTreeSet<String> = document.operations().iter().map(ToString::to_string).collect();
-    assert_eq!(declared(&Source::all()), documented);
+    let declared = declared(&Source::all());
+    let unmounted: Vec<_> = declared.difference(&documented).collect();
+    assert!(
+        unmounted.is_empty(),
+        "declared, and in no room's routes(), or in a room not in router.rs: {unmounted:?}"
+    );
+    let undeclared: Vec<_> = documented.difference(&declared).collect();
+    assert!(undeclared.is_empty(), "documented by other means than #[utoipa::path]: {undeclared:?}");
 }
 
 /// Elsewhere a route would come in by no door, and into no document.
