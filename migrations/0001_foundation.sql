@@ -63,10 +63,11 @@ grant select on control_counter, control_log to insula_platform;
 grant delete on control_log to insula_platform;
 
 -- Tells every replica of a change, exactly when the calling transaction commits. Call it last: the
--- counter's row is locked from here to the commit.
+-- counter's row is locked from here to the commit. (A search path that does not name pg_temp begins with
+-- it: the caller's temporary tables would stand before ours.)
 create function control_change(kind text, org uuid, subject uuid) returns void
     language plpgsql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     number bigint;

@@ -1,11 +1,12 @@
 -- The gate: every question and act that comes before an org is known, each as one narrow function that
 -- the app role may call and nothing else. They run as the platform role, under its named policies.
--- `tenancy/gate.rs` is their only caller.
+-- `tenancy/gate.rs` is their only caller. pg_temp stands last in their search path, for it is first where
+-- it is not named: the caller's temporary tables would be taken for ours.
 
 create function gate_user_by_email(wanted text)
     returns table (id uuid, email text, name text, password_hash text)
     language sql stable security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     select u.id, u.email, u.name, c.password_hash
     from users u join credentials c on c.user_id = u.id
@@ -15,7 +16,7 @@ $$;
 create function gate_user(wanted uuid)
     returns table (id uuid, email text, name text)
     language sql stable security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     select u.id, u.email, u.name from users u where u.id = wanted
 $$;
@@ -25,7 +26,7 @@ create function gate_orgs_of(person uuid)
     returns table (id uuid, slug text, name text, tier text, status text, created_at timestamptz,
                    roles text[], member_status text)
     language sql stable security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     select o.id, o.slug, o.name, c.tier, c.status, o.created_at, m.roles, m.status
     from members m
@@ -38,7 +39,7 @@ $$;
 create function gate_org(wanted uuid)
     returns table (status text, tier text, policy_version bigint)
     language sql stable security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     select c.status, c.tier, c.policy_version from org_control c where c.org_id = wanted
 $$;
@@ -47,7 +48,7 @@ $$;
 create function gate_api_key(wanted bytea)
     returns table (id uuid, org_id uuid, scopes text[], expires_at timestamptz, revoked boolean)
     language sql stable security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     select k.id,
            case k.mode when 'live' then k.org_id else (select o.id from orgs o where o.sandbox_of = k.org_id) end,
@@ -60,7 +61,7 @@ $$;
 create function gate_add_api_key_secret(key uuid, secret_hash bytea)
     returns void
     language sql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     insert into api_key_secrets (hash, org_id, key_id)
     values (secret_hash, current_setting('app.org_id')::uuid, key)
@@ -71,7 +72,7 @@ create function gate_register(person uuid, person_email text, person_name text, 
                               org uuid, org_slug text, org_name text, sandbox uuid)
     returns void
     language plpgsql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
 begin
     insert into users (id, email, name) values (person, person_email, person_name);
@@ -84,7 +85,7 @@ create function found_org(org uuid, org_slug text, org_name text, sandbox uuid,
                           person uuid, person_email text, person_name text)
     returns void
     language plpgsql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
 begin
     insert into orgs (id, slug, name) values (org, org_slug, org_name);
@@ -99,7 +100,7 @@ create function gate_open_session(session uuid, person uuid, org uuid, token byt
                                   session_ends timestamptz, token_ends timestamptz)
     returns void
     language sql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     insert into sessions (id, user_id, created_at, expires_at) values (session, person, at, session_ends);
     insert into refresh_tokens (hash, session_id, org_id, issued_at, expires_at)
@@ -112,7 +113,7 @@ $$;
 create function gate_refresh(old_token bytea, new_token bytea, at timestamptz, grace interval, token_ends timestamptz)
     returns table (outcome text, session_id uuid, user_id uuid, org_id uuid)
     language plpgsql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
 #variable_conflict use_column
 declare
@@ -151,7 +152,7 @@ $$;
 create function gate_switch(session uuid, org uuid, new_token bytea, at timestamptz, token_ends timestamptz)
     returns boolean
     language sql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
     insert into refresh_tokens (hash, session_id, org_id, issued_at, expires_at)
     select new_token, s.id, org, at, least(token_ends, s.expires_at)
@@ -164,7 +165,7 @@ $$;
 create function gate_end_session(session uuid, at timestamptz, why text)
     returns void
     language plpgsql security definer
-    set search_path = pg_catalog, public
+    set search_path = pg_catalog, public, pg_temp
     as $$
 begin
     update sessions set revoked_at = at, revoked_why = why where id = session and revoked_at is null;

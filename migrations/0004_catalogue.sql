@@ -44,4 +44,5 @@ create index products_sku on products (org_id, sku collate "C", id) where delete
 create index products_name on products (org_id, name collate "C", id) where deleted_at is null;
 create index products_price on products (org_id, price, id) where deleted_at is null;
 create index products_category on products (org_id, category_id, created_at, id) where deleted_at is null;
+create index products_is_active on products (org_id, is_active, created_at, id) where deleted_at is null;
 select tenant_table('products');

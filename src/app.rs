@@ -6,6 +6,9 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How long connections may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 pub struct App {
     state: AppState,
     listener: TcpListener,
@@ -53,8 +56,11 @@ impl App {
             () = overdue => tracing::warn!("requests were still in flight after {} s", patience.as_secs()),
         }
         background.cancel();
-        tasks.wait().await;
-        state.pools.close().await;
+        // What is still stuck in a query is not waited for any longer.
+        let farewell = async { tokio::join!(tasks.wait(), state.pools.close()) };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("connections were still in use");
+        }
         Ok(())
     }
 }

@@ -56,7 +56,17 @@ pub async fn bootstrap(
     let inside = PgConnectOptions::from_str(admin_url.expose_secret())?.database(database);
     let mut inside = PgConnection::connect_with(&inside).await.context("connecting to the new database")?;
     inside.execute("revoke create on schema public from public").await?;
+    // A temporary table of the app's could stand before ours in somebody's search path.
+    inside.execute(AssertSqlSafe(format!("revoke temporary on database {database} from public"))).await?;
     inside.close().await?;
+    Ok(())
+}
+
+/// Drops a database and whoever is connected to it.
+pub async fn drop_database(admin_url: &SecretString, database: &'static str) -> anyhow::Result<()> {
+    let mut admin = reach(admin_url, Duration::ZERO).await?;
+    let drop = format!("drop database if exists {database} with (force)");
+    admin.execute(AssertSqlSafe(drop)).await.context("dropping the database")?;
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const POLL: Duration = Duration::from_millis(400);
+/// A connection that is silent for longer is half open.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What changed: the words are those of the migrations' calls of `control_change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +76,10 @@ pub async fn listen(
                 _ = poll.tick() => ear.open(&pools).await,
                 () = ear.hear() => {}
             }
-            match news(&pools, seen).await {
+            match tokio::time::timeout(LONGEST, news(&pools, seen))
+                .await
+                .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            {
                 Ok((n, heard)) => {
                     seen = n;
                     heard.into_iter().for_each(&mut tell);
@@ -96,7 +101,7 @@ impl Ear {
     /// Tries again to listen after a lost connection; until it works, polling carries the changes.
     async fn open(&mut self, pools: &Pools) {
         if matches!(self, Self::Deaf)
-            && let Ok(mut listener) = PgListener::connect_with(&pools.platform).await
+            && let Ok(mut listener) = PgListener::connect_with(&pools.bus).await
             && listener.listen("insula_control").await.is_ok()
         {
             *self = Self::Listening(Box::new(listener));
@@ -117,7 +122,7 @@ impl Ear {
 }
 
 async fn counter(pools: &Pools) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!("select n from control_counter").fetch_one(&pools.platform).await
+    sqlx::query_scalar!("select n from control_counter").fetch_one(&pools.bus).await
 }
 
 async fn news(pools: &Pools, seen: i64) -> Result<(i64, Vec<Heard>), sqlx::Error> {
@@ -130,7 +135,7 @@ async fn news(pools: &Pools, seen: i64) -> Result<(i64, Vec<Heard>), sqlx::Error
         seen,
         now
     )
-    .fetch_all(&pools.platform)
+    .fetch_all(&pools.bus)
     .await?;
     // A counter that went back is a restored database; a short log was swept. Either way, forget all.
     if usize::try_from(now - seen) != Ok(rows.len()) {
@@ -142,8 +147,6 @@ async fn news(pools: &Pools, seen: i64) -> Result<(i64, Vec<Heard>), sqlx::Error
 
 /// Deletes what is an hour old: a replica that missed it will hear a gap, and forget what it remembered.
 pub async fn sweep(pools: &Pools) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from control_log where at < now() - interval '1 hour'")
-        .execute(&pools.platform)
-        .await?;
+    sqlx::query!("delete from control_log where at < now() - interval '1 hour'").execute(&pools.bus).await?;
     Ok(())
 }

@@ -8,9 +8,11 @@ use figment::{
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr as _,
     time::Duration,
 };
 
@@ -64,9 +66,9 @@ pub struct Redis {
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     pub master_key: SecretString,
-    pub access_seconds: i64,
-    pub refresh_idle_days: i64,
-    pub session_days: i64,
+    pub access_seconds: u32,
+    pub refresh_idle_days: u32,
+    pub session_days: u32,
     pub concurrent_hashes: usize,
     pub queued_hashes: usize,
 }
@@ -109,6 +111,12 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unusable(String);
+
+impl Unusable {
+    pub fn new(key: &str, why: impl std::fmt::Display) -> Self {
+        Self(format!("{key}: {why}"))
+    }
+}
 
 impl Config {
     /// Reads `file` (when given) over the defaults, and the environment over both.
@@ -166,7 +174,16 @@ impl Config {
                 )));
             }
         }
+        for (key, url) in [("APP", &self.database.app_url), ("PLATFORM", &self.database.platform_url)] {
+            PgConnectOptions::from_str(url.expose_secret())
+                .map_err(|_| Unusable(format!("INSULA_DATABASE__{key}_URL: is no Postgres address")))?;
+        }
         for (key, value) in [
+            ("LIMITS__IP__QUOTA_PER_MINUTE", u64::from(self.limits.ip.quota_per_minute)),
+            ("LIMITS__IP__BURST", u64::from(self.limits.ip.burst)),
+            ("AUTH__ACCESS_SECONDS", u64::from(self.auth.access_seconds)),
+            ("AUTH__REFRESH_IDLE_DAYS", u64::from(self.auth.refresh_idle_days)),
+            ("AUTH__SESSION_DAYS", u64::from(self.auth.session_days)),
             ("DATABASE__APP_CONNECTIONS", u64::from(self.database.app_connections)),
             ("DATABASE__PLATFORM_CONNECTIONS", u64::from(self.database.platform_connections)),
             ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),

@@ -4,11 +4,12 @@ use crate::{config, error};
 use anyhow::{Context as _, bail, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{
-    ConnectOptions as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{
+    io,
     str::FromStr as _,
     time::{Duration, Instant},
 };
@@ -18,14 +19,21 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 /// Statement texts are a bounded set; all of them stay prepared.
 const STATEMENTS: usize = 512;
 
+/// A connection used this lately is taken to be there.
+const UNDOUBTED: Duration = Duration::from_secs(1);
+/// A server that accepts and never answers is as good as gone.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
 /// Before these, row-level security has published holes (CVE-2025-8713 and older).
 const OLDEST_SAFE: [i32; 3] = [150_014, 160_010, 170_006];
 
-/// One pool per serving role. Only `tenancy` and `bus` take connections from it.
+/// A pool per serving role. Only `tenancy` and `bus` take connections from it.
 #[derive(Clone)]
 pub struct Pools {
     pub(crate) app: PgPool,
     pub(crate) platform: PgPool,
+    /// For the bus alone: whatever the others are busy with, changes are heard.
+    pub(crate) bus: PgPool,
 }
 
 impl Pools {
@@ -38,24 +46,35 @@ impl Pools {
                 .with_context(|| format!("{key} is no Postgres address"))?
                 .application_name("insula")
                 .statement_cache_capacity(STATEMENTS);
-            // A ping before each use would be one more round trip for every request.
+            // A ping before each use would be one more round trip for every request: only what has been idle
+            // for a while is asked whether it is still there.
             let pool = PgPoolOptions::new()
                 .max_connections(size)
                 .acquire_timeout(acquire)
-                .test_before_acquire(false);
+                .test_before_acquire(false)
+                .before_acquire(|connection, about| {
+                    Box::pin(async move {
+                        if about.idle_for > UNDOUBTED {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                });
             anyhow::Ok(pool.connect_lazy_with(options))
         };
         let app = pool(&config.app_url, config.app_connections, "INSULA_DATABASE__APP_URL")?;
         let platform =
             pool(&config.platform_url, config.platform_connections, "INSULA_DATABASE__PLATFORM_URL")?;
-        reach(&config.app_url, patience).await.context("as INSULA_DATABASE__APP_URL")?;
+        let bus = pool(&config.platform_url, 2, "INSULA_DATABASE__PLATFORM_URL")?;
         let mut connection =
             reach(&config.platform_url, patience).await.context("as INSULA_DATABASE__PLATFORM_URL")?;
         check_version(&mut connection).await?;
         check_migrations(&mut connection).await?;
         check_powerless(&mut connection).await?;
-        check_powerless(&mut reach(&config.app_url, patience).await?).await?;
-        Ok(Self { app, platform })
+        let mut connection = reach(&config.app_url, patience).await.context("as INSULA_DATABASE__APP_URL")?;
+        check_powerless(&mut connection).await?;
+        check_confined(&mut connection).await?;
+        Ok(Self { app, platform, bus })
     }
 
     /// Whether the database answers the app role right now.
@@ -64,7 +83,7 @@ impl Pools {
     }
 
     pub async fn close(&self) {
-        tokio::join!(self.app.close(), self.platform.close());
+        tokio::join!(self.app.close(), self.platform.close(), self.bus.close());
     }
 }
 
@@ -73,7 +92,8 @@ pub async fn reach(url: &SecretString, patience: Duration) -> anyhow::Result<PgC
     let options = PgConnectOptions::from_str(url.expose_secret())?;
     let (started, mut pause) = (Instant::now(), Duration::from_millis(100));
     loop {
-        match options.connect().await {
+        let attempt = tokio::time::timeout(ATTEMPT.min(patience.max(pause)), options.connect());
+        match attempt.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())) {
             Ok(connection) => return Ok(connection),
             Err(refusal) if error::transient(&refusal) && started.elapsed() < patience => {
                 tracing::warn!(
@@ -139,24 +159,42 @@ async fn check_migrations(connection: &mut PgConnection) -> anyhow::Result<()> {
 
 /// Row-level security is only as good as the role is weak.
 async fn check_powerless(connection: &mut PgConnection) -> anyhow::Result<()> {
-    let powers: Vec<String> = sqlx::query_scalar(
-        "select 'is a member of superuser or bypassrls role ' || rolname from pg_roles
+    refuse(
+        connection,
+        "select 'is a member of ' || rolname || ', a superuser or bypassrls role' from pg_roles
          where (rolsuper or rolbypassrls) and pg_has_role(oid, 'member')
+         union all
+         select 'may create roles' from pg_roles where rolcreaterole and rolname = current_user
          union all
          select 'owns the table ' || relname from pg_class
          where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and pg_has_role(relowner, 'member')
          union all
          select 'may create in the schema public' where has_schema_privilege('public', 'create')",
     )
-    .fetch_all(&mut *connection)
-    .await?;
-    if !powers.is_empty() {
-        let role: String = sqlx::query_scalar("select current_user::text").fetch_one(connection).await?;
-        bail!(
-            "the role {role} could step around row-level security, so nothing is served: it {}. \
-             `insula bootstrap` makes roles that can't",
-            powers.join("; it ")
-        );
+    .await
+}
+
+/// The app role must be held by every fence: a role that a policy lets past is not for serving tenants.
+async fn check_confined(connection: &mut PgConnection) -> anyhow::Result<()> {
+    refuse(
+        connection,
+        "select distinct 'is a member of ' || rolname || ', whom the policies of operators let past'
+         from pg_policy join pg_roles on pg_roles.oid = any (polroles)
+         where pg_get_expr(polqual, polrelid) = 'true' and pg_has_role(pg_roles.oid, 'member')",
+    )
+    .await
+}
+
+/// Fails with every power of the connected role that `powers`, a select of one text column, finds.
+async fn refuse(connection: &mut PgConnection, powers: &'static str) -> anyhow::Result<()> {
+    let powers: Vec<String> = sqlx::query_scalar(powers).fetch_all(&mut *connection).await?;
+    if powers.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let role: String = sqlx::query_scalar("select current_user::text").fetch_one(connection).await?;
+    bail!(
+        "the role {role} could step around row-level security, so nothing is served: it {}. \
+         `insula bootstrap` makes roles that can't",
+        powers.join("; it ")
+    )
 }

@@ -94,6 +94,8 @@ ids! {
     ApiKeyId = "key";
     /// A signed-in session: one refresh-token family.
     SessionId = "ses";
+    /// One access token.
+    TokenId = "tok";
     /// A product of an organisation's catalogue.
     ProductId = "prd";
     /// A category of an organisation's catalogue.

@@ -15,15 +15,17 @@ pub struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
     /// As RFC 7396: names given are set, names given as null are taken away.
-    #[must_use]
-    pub fn patched(mut self, patch: &MetadataPatch) -> Self {
+    ///
+    /// # Errors
+    /// When more are left than there may be: a patch within the limits can outgrow them together with what was there.
+    pub fn patched(mut self, patch: &MetadataPatch) -> Result<Self, garde::Error> {
         for (name, text) in &patch.0 {
             match text {
                 Some(text) => self.0.insert(name.clone(), text.clone()),
                 None => self.0.remove(name),
             };
         }
-        self
+        if self.0.len() > MOST { Err(too_many()) } else { Ok(self) }
     }
 }
 
@@ -55,7 +57,7 @@ fn check<'a>(
     report: &mut garde::Report,
 ) {
     if count > MOST {
-        report.append(parent(), garde::Error::new(format!("more than {MOST} entries")));
+        report.append(parent(), too_many());
     }
     for (name, text) in entries {
         if name.is_empty() || name.chars().count() > LONGEST_NAME {
@@ -71,4 +73,8 @@ fn check<'a>(
             );
         }
     }
+}
+
+fn too_many() -> garde::Error {
+    garde::Error::new(format!("more than {MOST} entries"))
 }

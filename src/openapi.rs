@@ -17,7 +17,6 @@ use utoipa::{
             Errors are problem+json (RFC 9457) with a stable `code`. Every authenticated answer says in \
             `RateLimit-Policy` and `RateLimit` what is left of the tier's limits; `x-cost` is what an operation \
             takes of them, `x-permission` what a role must hold for it.",
-        contact(name = "Insula", url = "https://example.com/insula"),
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(error::Problem, error::Flaw, limits::Policy)),

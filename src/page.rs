@@ -157,7 +157,8 @@ impl Asked {
         Ok(Page { data, next_cursor, has_more })
     }
 
-    fn statement(&self) -> QueryBuilder<Postgres> {
+    /// That statement. Tests ask Postgres how it would run it.
+    pub fn statement(&self) -> QueryBuilder<Postgres> {
         let Self { listing, sort, .. } = self;
         let (order, beyond) = if self.descending { ("desc", "<") } else { ("asc", ">") };
         let mut sql = QueryBuilder::new("select ");
@@ -312,7 +313,7 @@ mod tests {
             "other sort"
         );
         assert!(ask(Uuid::from_u128(2), &[("cursor", &cursor), ("open", "true")]).is_err(), "other org");
-        let edited = format!("A{}", &cursor[1..]);
+        let edited = format!("B{}", &cursor[1..]);
         assert!(ask(org, &[("cursor", &edited), ("open", "true")]).is_err(), "edited");
         for nonsense in ["", "x", "AAAA", "😀"] {
             assert!(ask(org, &[("cursor", nonsense)]).is_err(), "{nonsense:?}");

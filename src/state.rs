@@ -62,7 +62,7 @@ impl AppState {
     ) -> anyhow::Result<(Self, JoinHandle<()>)> {
         let master = config.master_key()?;
         let pools = Pools::open(&config.database).await?;
-        let lifetime = Duration::from_secs(u64::try_from(config.auth.access_seconds)?);
+        let lifetime = Duration::from_secs(config.auth.access_seconds.into());
         let signing = authn::derive(&master, "insula jwt ed25519");
         let remembered = Remembered {
             directory: OrgDirectory::new(pools.clone()),
@@ -92,7 +92,7 @@ impl AppState {
             tokens: Tokens::new(
                 &signing,
                 &config.http.public_url,
-                config.auth.access_seconds,
+                config.auth.access_seconds.into(),
                 clock.clone(),
             )?,
             hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,

@@ -113,7 +113,8 @@ async fn register(State(state): State<AppState>, Json(new): Json<NewAccount>) ->
     let email = new.email.trim().to_lowercase();
     let password_hash = state.hasher.hash(new.password).await?;
     let user = UserId::new();
-    let mut slug = slug(&new.org_name);
+    let wanted = slug(&new.org_name);
+    let mut slug = wanted.clone();
     loop {
         let registration = Registration {
             user,
@@ -128,7 +129,7 @@ async fn register(State(state): State<AppState>, Json(new): Json<NewAccount>) ->
         match gate::register(&state.pools, &registration).await {
             Ok(()) => break,
             Err(Error::Conflict { code: "slug_taken", .. }) => {
-                slug = format!("{}-{:04x}", head(&slug), rand::random::<u16>());
+                slug = format!("{wanted}-{:04x}", rand::random::<u16>());
             }
             Err(error) => return Err(error),
         }
@@ -172,6 +173,7 @@ async fn refresh(
         Refreshed::Rotated { session, user, org } => (session, user, org),
         Refreshed::Reused { session } => {
             tracing::warn!(%session, "a used refresh token came back; the session was ended");
+            state.revoked.add(session);
             return Err(signed_out());
         }
         Refreshed::Refused => return Err(signed_out()),
@@ -217,7 +219,7 @@ async fn open_session(state: &AppState, person: Person, org: Option<&str>) -> Re
     let orgs = gate::orgs_of(&state.pools, person.id).await?;
     let org = choose(&orgs, org)?;
     let (session, token) = (SessionId::new(), RefreshToken::new());
-    let ends = state.clock.now() + Duration::days(state.config.auth.session_days);
+    let ends = state.clock.now() + Duration::days(state.config.auth.session_days.into());
     gate::open_session(&state.pools, session, person.id, org.id, ends, &new_token(state, &token)).await?;
     answer(state, session, person, org, orgs, token)
 }
@@ -253,7 +255,11 @@ fn choose(orgs: &[Membership], wanted: Option<&str>) -> Result<Membership> {
 
 fn new_token<'a>(state: &AppState, token: &'a RefreshToken) -> NewToken<'a> {
     let at = state.clock.now();
-    NewToken { hash: &token.hash, at, expires_at: at + Duration::days(state.config.auth.refresh_idle_days) }
+    NewToken {
+        hash: &token.hash,
+        at,
+        expires_at: at + Duration::days(state.config.auth.refresh_idle_days.into()),
+    }
 }
 
 fn signed_out() -> Error {
@@ -299,9 +305,4 @@ fn slug(name: &str) -> String {
     slug.truncate(LONGEST_SLUG);
     let slug = slug.trim_end_matches('-');
     if slug.is_empty() { "org".to_owned() } else { slug.to_owned() }
-}
-
-/// What a slug that was taken is told apart by comes after this.
-fn head(slug: &str) -> &str {
-    slug.rsplit_once('-').filter(|(_, tail)| tail.len() == 4).map_or(slug, |(head, _)| head)
 }

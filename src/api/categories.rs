@@ -181,10 +181,11 @@ async fn select(tx: &mut TenantTx, id: CategoryId) -> Result<Option<Category>> {
     Ok(category.fetch_optional(&mut **tx).await?)
 }
 
-/// Locks the row to the end of the transaction and answers its version.
+/// Locks the row to the end of the transaction and answers its version. Its key stays free: another category that
+/// moves below this one checks that it is there, and must not wait for a move that waits for its turn itself.
 async fn lock(tx: &mut TenantTx, id: CategoryId) -> Result<Option<i64>> {
     let version = sqlx::query_scalar!(
-        "select version from categories where org_id = $1 and id = $2 for update",
+        "select version from categories where org_id = $1 and id = $2 for no key update",
         tx.org().uuid(),
         id.uuid()
     );

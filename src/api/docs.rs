@@ -21,7 +21,7 @@ pub fn router(document: OpenApi) -> Router<AppState> {
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .route("/redoc", get(redoc))
         .route("/redoc/redoc.standalone.js", get(redoc_script))
-        .layer(SetResponseHeaderLayer::overriding(
+        .route_layer(SetResponseHeaderLayer::overriding(
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static(POLICY),
         ))

@@ -4,7 +4,7 @@ use super::{Actor, Principal};
 use crate::{
     clock::Clock,
     error::{Error, Result},
-    ids::{OrgId, SessionId, UserId},
+    ids::{OrgId, SessionId, TokenId, UserId},
 };
 use anyhow::anyhow;
 use aws_lc_rs::{
@@ -15,7 +15,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 pub const AUDIENCE: &str = "insula-api";
 /// Ours are about 400 bytes; what is longer is not decoded.
@@ -33,7 +32,7 @@ struct Claims {
     sid: SessionId,
     iat: i64,
     exp: i64,
-    jti: Uuid,
+    jti: TokenId,
 }
 
 /// Issues and verifies access tokens.
@@ -107,7 +106,7 @@ impl Tokens {
             sid: session,
             iat: now,
             exp: now + self.lifetime,
-            jti: SessionId::new().uuid(),
+            jti: TokenId::new(),
         };
         jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|error| Error::Internal(error.into()))
     }

@@ -34,6 +34,12 @@ struct Member {
     suspended: bool,
 }
 
+impl Member {
+    fn under(self, policy: Arc<OrgPolicy>) -> Standing {
+        Standing { set: policy.set_of(&self.roles), policy, roles: self.roles, suspended: self.suspended }
+    }
+}
+
 /// A member under one version of an org's policy.
 #[derive(Clone)]
 pub struct Standing {
@@ -92,29 +98,26 @@ impl Authz {
         Ok(policy)
     }
 
-    async fn under(&self, policy: Arc<OrgPolicy>, org: OrgId, user: UserId) -> Result<Option<Standing>> {
-        let key = (org, policy.version(), user);
-        let (policy, member) = if let Some(member) = self.members.get(&key) {
-            (policy, member)
-        } else {
+    /// Roles and policy of one version: a pair of two would be a decision that was never in force.
+    async fn under(&self, mut policy: Arc<OrgPolicy>, org: OrgId, user: UserId) -> Result<Option<Standing>> {
+        // A policy that moves on between each two readings is being hammered.
+        for _ in 0..3 {
+            let key = (org, policy.version(), user);
+            if let Some(member) = self.members.get(&key) {
+                return Ok(member.map(|member| member.under(policy)));
+            }
             let (mut tx, control) = TenantTx::begin(&self.pools, org, Mode::Read).await?;
-            let member = select_member(&mut tx, user).await?;
-            drop(tx);
-            let policy = if control.policy_version == policy.version() {
+            if control.policy_version == policy.version() {
+                let member = select_member(&mut tx, user).await?;
                 self.members.insert(key, member.clone());
-                policy
-            } else {
-                self.forget(org);
-                self.policy(org).await?
-            };
-            (policy, member)
-        };
-        Ok(member.map(|Member { roles, suspended }| Standing {
-            set: policy.set_of(&roles),
-            policy,
-            roles,
-            suspended,
-        }))
+                return Ok(member.map(|member| member.under(policy)));
+            }
+            // Loading needs a connection of its own.
+            drop(tx);
+            self.forget(org);
+            policy = self.policy(org).await?;
+        }
+        Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }
 
     pub fn forget(&self, org: OrgId) {

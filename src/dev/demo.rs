@@ -3,7 +3,7 @@
 
 use crate::{
     error::Error,
-    ids::{OrgId, UserId},
+    ids::{OrgId, RequestId, UserId},
     people, router,
     state::AppState,
     tenancy::{PLATFORM, gate},
@@ -244,7 +244,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", format!("demo {}", OrgId::new()));
+            .header("idempotency-key", RequestId::new().to_string());
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

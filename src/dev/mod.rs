@@ -38,7 +38,6 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
 
     let demo_file = data_dir.join("demo.json");
     std::fs::create_dir_all(&data_dir).with_context(|| format!("can't make {}", data_dir.display()))?;
-    let earlier = demo::Demo::take(&demo_file, fresh)?;
 
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     config.http.public_url = format!("http://localhost:{port}");
@@ -47,6 +46,8 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     config.limits.ip.burst = 3_000;
     let work = async {
         let servers = servers::start(&mut config, &data_dir, fresh).await?;
+        // Only now are we sure that nobody else is at home here.
+        let earlier = demo::Demo::take(&demo_file, fresh)?;
         let app = step("starting the API", App::build(config, Clock::system())).await?;
         let demo = step("making the demo organisations", demo::seed(app.state(), earlier)).await?;
         anyhow::Ok((servers, app, demo))

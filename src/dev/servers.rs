@@ -42,17 +42,22 @@ pub async fn start(config: &mut Config, data_dir: &Path, fresh: bool) -> anyhow:
             "to use a server that you have, set all three of INSULA_DATABASE__OWNER_URL, INSULA_DATABASE__APP_URL \
              and INSULA_DATABASE__PLATFORM_URL (`insula bootstrap` makes the roles); set none for a private server"
         );
+        ensure!(
+            !fresh,
+            "--fresh would empty the server that you have: leave it out, or drop the database yourself"
+        );
         None
     } else {
         let dir = data_dir.join("postgres");
-        if fresh && dir.exists() {
-            fs::remove_dir_all(&dir).with_context(|| format!("can't remove {}", dir.display()))?;
-        }
         let what = if dir.exists() { "starting Postgres" } else { "making a private Postgres cluster" };
         let pg_bin = config.dev.pg_bin.clone();
         let starting = Postgres::start(&dir, pg_bin.as_deref(), Durability::Kept);
         let postgres = step(what, starting).await?;
         let admin = SecretString::from(postgres.superuser_url());
+        if fresh {
+            // Not its files: only who holds the cluster may touch it.
+            bootstrap::drop_database(&admin, DATABASE).await?;
+        }
         bootstrap::bootstrap(&admin, DATABASE, &Passwords::default(), patience).await?;
         database.owner_url = postgres.url("insula_owner", DATABASE).into();
         database.app_url = postgres.url("insula_app", DATABASE).into();

@@ -95,6 +95,10 @@ fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> 
     source
         .end()
         .map_err(|error| Error::malformed("malformed_json", format!("the body is no JSON: {error}")))?;
+    // Serde reads an array as a struct too, field by field in their order, which nobody was promised.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::invalid("", "invalid", "expected a JSON object"));
+    }
     if holds_nul(body) {
         return Err(Error::invalid("", "nul_character", "text can't hold the character U+0000"));
     }

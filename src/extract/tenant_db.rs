@@ -34,7 +34,7 @@ impl TenantDb {
         for _ in 0..3 {
             let (tx, control) = TenantTx::begin(&self.state.pools, org, mode).await?;
             if control.status == Status::Suspended {
-                self.state.directory.learn(org, control);
+                self.state.directory.forget(org);
                 return Err(refused("org_suspended", "this organisation is suspended"));
             }
             if decided_at.is_none_or(|version| version == control.policy_version) {

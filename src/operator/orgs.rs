@@ -11,7 +11,7 @@ use crate::{
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     state::AppState,
-    tenancy::{PlatformTx, Status},
+    tenancy::{PLATFORM, PlatformTx, Status},
 };
 use axum::{extract::State, response::Response};
 use garde::Validate;
@@ -97,20 +97,29 @@ async fn get_platform_org(State(state): State<AppState>, Path(id): Path<OrgId>) 
 
 /// Move an organisation to another tier, suspend or restore it
 ///
-/// In force on every replica within a second.
+/// In force on every replica within a second. A sandbox is suspended and restored with its organisation.
 #[utoipa::path(patch, path = "/orgs/{id}", tag = "operator: orgs", request_body = PlatformOrgPatch,
     params(("id" = OrgId, Path)),
-    responses((status = 200, description = "The changed organisation.", body = PlatformOrg)))]
+    responses((status = 200, description = "The changed organisation.", body = PlatformOrg),
+              (status = 409, description = "It is the platform's own organisation.")))]
 async fn update_platform_org(
     State(state): State<AppState>,
     Path(id): Path<OrgId>,
     Json(patch): Json<PlatformOrgPatch>,
 ) -> Result<Json<PlatformOrg>> {
+    if id == PLATFORM {
+        return Err(Error::conflict(
+            "built_in",
+            "this is the operators' own organisation: suspended or on another tier, it could shut you out",
+        ));
+    }
     let mut tx = state.platform.begin().await?;
-    update(&mut tx, id, &patch).await?;
+    let changed = update(&mut tx, id, &patch).await?;
     let org = select(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
-    state.directory.forget(id);
+    for id in changed {
+        state.directory.forget(id);
+    }
     tracing::info!(org = %id, tier = org.tier, status = org.status.as_str(), reason = patch.reason, "an operator changed an org");
     Ok(Json(org))
 }
@@ -125,18 +134,25 @@ async fn select(tx: &mut PlatformTx, id: OrgId) -> Result<Option<PlatformOrg>> {
     Ok(org.fetch_optional(&mut **tx).await?)
 }
 
-async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Result<()> {
-    sqlx::query!(
-        "update org_control set tier = coalesce($2, tier), status = coalesce($3, status) where org_id = $1",
+/// Answers the orgs that changed: with its standing an org's sandbox changes too, or test keys would go on working.
+async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Result<Vec<OrgId>> {
+    let changed = sqlx::query_scalar!(
+        r#"update org_control
+           set tier = case when org_id = $1 then coalesce($2, tier) else tier end, status = coalesce($3, status)
+           where org_id = $1
+              or ($3::text is not null and org_id = (select id from orgs where sandbox_of = $1))
+           returning org_id as "org: OrgId""#,
         id.uuid(),
         patch.tier,
         patch.status.map(Status::as_str)
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await
     .on_constraint("org_control_tier_fkey", || {
         Error::invalid("/tier", "not_found", "there is no such tier")
     })?;
-    sqlx::query!("select control_change('org', $1, null)", id.uuid()).execute(&mut **tx).await?;
-    Ok(())
+    for org in &changed {
+        sqlx::query!("select control_change('org', $1, null)", org.uuid()).execute(&mut **tx).await?;
+    }
+    Ok(changed)
 }

@@ -82,11 +82,6 @@ impl OrgDirectory {
         self.orgs.get(&org)
     }
 
-    /// Takes note of a control row that a transaction has just read.
-    pub fn learn(&self, org: OrgId, control: Control) {
-        self.orgs.insert(org, Arc::new(control));
-    }
-
     pub fn forget(&self, org: OrgId) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.orgs.invalidate(&org);

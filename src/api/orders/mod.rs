@@ -208,7 +208,11 @@ async fn update_order(
     let mut tx = db.begin().await?;
     let order = store::lock(&mut tx, id).await?.or_not_found()?;
     expected.map_or(Ok(()), |expected| expected.check(order.version))?;
-    let metadata = order.metadata.0.patched(&patch.metadata.unwrap_or_default());
+    let metadata = order
+        .metadata
+        .0
+        .patched(&patch.metadata.unwrap_or_default())
+        .map_err(|error| Error::invalid("/metadata", "invalid", error.message()))?;
     store::update(&mut tx, id, &patch.note.unwrap_or(order.note), &metadata).await?;
     let order = store::select(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;

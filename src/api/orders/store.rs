@@ -230,6 +230,7 @@ pub async fn set_status(tx: &mut TenantTx, id: OrderId, status: OrderStatus) -> 
 }
 
 /// Locks the products in id order, as placing does. A deleted product gets its stock back too: it may be restored.
+/// A stock that is as high as it can be stays there, so that no order is stuck because of it.
 pub async fn give_back_stock(tx: &mut TenantTx, id: OrderId) -> Result<()> {
     sqlx::query!(
         "with back as (
@@ -240,7 +241,7 @@ pub async fn give_back_stock(tx: &mut TenantTx, id: OrderId) -> Result<()> {
              select id from products where org_id = $1 and id in (select product_id from back) order by id for update
          )
          update products
-         set stock = stock + back.quantity, version = version + 1, updated_at = now()
+         set stock = least(stock::bigint + back.quantity, 2147483647)::int, version = version + 1, updated_at = now()
          from back join locked on locked.id = back.product_id
          where products.org_id = $1 and products.id = back.product_id",
         tx.org().uuid(),

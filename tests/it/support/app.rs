@@ -61,6 +61,11 @@ impl TestApp {
         Self { database, state, clock, base, made: AtomicU32::default(), _stop: stop.drop_guard() }
     }
 
+    /// Another replica: the same database, and nothing else in common.
+    pub async fn replica(&self) -> Self {
+        Self::start_on(self.database.clone(), "").await
+    }
+
     /// Nobody in particular.
     pub fn anon(&self) -> Persona {
         Persona::new(&self.base, None)
@@ -116,6 +121,29 @@ impl TestApp {
             self.person(&format!("{role}{}@{slug}.example", self.made.fetch_add(1, Ordering::SeqCst))).await;
         people::set_member(&self.state.platform, org, user, &[role]).await.unwrap();
         self.signed_in(user, org).await
+    }
+
+    /// From here on `who` is a member of `org` too, with one role.
+    pub async fn join(&self, who: &Persona, org: &Org, role: &str) {
+        people::set_member(&self.state.platform, org.id, who.user(), &[role]).await.unwrap();
+    }
+
+    /// From here on `who` is no member of `org` any more.
+    pub async fn leave(&self, who: &Persona, org: &Org) {
+        let mut platform = self.state.platform.begin().await.unwrap();
+        sqlx::query("delete from members where org_id = $1 and user_id = $2")
+            .bind(org.id.uuid())
+            .bind(who.user().uuid())
+            .execute(&mut *platform)
+            .await
+            .unwrap();
+        sqlx::query("update org_control set policy_version = policy_version + 1 where org_id = $1")
+            .bind(org.id.uuid())
+            .execute(&mut *platform)
+            .await
+            .unwrap();
+        platform.commit().await.unwrap();
+        self.state.authz.forget(org.id);
     }
 
     pub async fn operator(&self) -> Persona {

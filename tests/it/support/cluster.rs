@@ -17,28 +17,45 @@ use std::{
 };
 
 const TEMPLATE: &str = "insula_template";
+/// Stands in an address for any of the roles.
+const ROLE: &str = "somebody";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An empty, migrated database.
+/// An empty, migrated database. Its clones are the same database: that of several replicas.
+#[derive(Clone)]
 pub struct Database {
-    name: String,
+    /// With a placeholder for the role.
+    address: String,
 }
 
 impl Database {
     pub async fn new() -> Self {
+        Self::made(&format!("template {TEMPLATE} strategy file_copy")).await
+    }
+
+    /// One in which no migration has run.
+    pub async fn unmigrated() -> Self {
+        Self::made("template template0").await
+    }
+
+    /// One of another cluster.
+    pub fn of(postgres: &Postgres, name: &str) -> Self {
+        Self { address: postgres.url(ROLE, name) }
+    }
+
+    async fn made(how: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
         let name = format!("t{}", MADE.fetch_add(1, Ordering::SeqCst));
         let mut admin = PgConnection::connect(&cluster.superuser_url()).await.unwrap();
-        let create =
-            format!("create database {name} template {TEMPLATE} owner insula_owner strategy file_copy");
+        let create = format!("create database {name} owner insula_owner {how}");
         admin.execute(AssertSqlSafe(create)).await.unwrap();
-        Self { name }
+        Self::of(cluster, &name)
     }
 
     /// The address for one of the roles.
     pub fn url(&self, role: &str) -> String {
-        cluster().url(role, &self.name)
+        self.address.replacen(&format!("//{ROLE}@"), &format!("//{role}@"), 1)
     }
 
     /// A connection as one of the roles, for what no client can see.

@@ -1,24 +1,54 @@
 //! What every test stands on: a real server over a database of its own, and people to call it.
 
 mod app;
+mod binary;
 mod cluster;
+mod crowd;
+mod dev;
+mod dir;
 mod document;
+mod faults;
 mod fence;
 mod persona;
+mod private;
 mod reply;
 mod source;
+mod wait;
 
-pub use app::{Org, TestApp};
+pub use app::{Org, PASSWORD, TestApp, config};
+pub use binary::{Binary, processes_of};
 pub use cluster::Database;
+pub use crowd::Crowd;
+pub use dev::Dev;
+pub use dir::Dir;
 pub use document::{Document, Operation, another_of_its_kind};
 pub use fence::BREACHES;
 pub use persona::Persona;
+pub use private::Private;
 pub use reply::Reply;
 pub use source::Source;
+pub use wait::until;
 
 use serde_json::{Value, json};
 
 /// A product nobody else has.
 pub fn cog() -> Value {
     json!({"sku": "COG-1", "name": "Cog", "price": {"amount": 1999, "currency": "EUR"}, "stock": 10})
+}
+
+/// Some pieces of a product of its own, at 2.50 euros.
+pub fn product(sku: &str, stock: u32) -> Value {
+    json!({"sku": sku, "name": sku, "price": {"amount": 250, "currency": "EUR"}, "stock": stock})
+}
+
+/// What a resource is called.
+#[track_caller]
+pub fn id(resource: &Value) -> &str {
+    resource["id"].as_str().unwrap()
+}
+
+/// Where a 422 says that the body is wrong.
+#[track_caller]
+pub fn pointers(problem: &Value) -> Vec<&str> {
+    problem["errors"].as_array().unwrap().iter().map(|flaw| flaw["pointer"].as_str().unwrap()).collect()
 }

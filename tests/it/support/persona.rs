@@ -1,7 +1,7 @@
 //! Somebody who calls the API, over real HTTP.
 
 use super::Reply;
-use insula::ids::{OrgId, UserId};
+use insula::ids::{RequestId, UserId};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
@@ -23,6 +23,11 @@ impl Persona {
         self
     }
 
+    /// The same person, calling another replica.
+    pub fn at(&self, base: &str) -> Self {
+        Self { client: Client::new(), base: base.to_owned(), ..self.clone() }
+    }
+
     /// Who this is, where it is a person.
     pub fn user(&self) -> UserId {
         self.user.unwrap()
@@ -34,7 +39,7 @@ impl Persona {
 
     /// With an idempotency key of its own.
     pub async fn post(&self, path: &str, body: Value) -> Reply {
-        self.post_as(&OrgId::new().to_string(), path, body).await
+        self.post_as(&RequestId::new().to_string(), path, body).await
     }
 
     pub async fn post_as(&self, idempotency_key: &str, path: &str, body: Value) -> Reply {
@@ -53,7 +58,11 @@ impl Persona {
 
     /// Over whatever version is there.
     pub async fn put(&self, path: &str, body: Value) -> Reply {
-        Reply::of(self.request(Method::PUT, path).header("if-match", "*").json(&body)).await
+        self.put_if(path, "*", body).await
+    }
+
+    pub async fn put_if(&self, path: &str, if_match: &str, body: Value) -> Reply {
+        Reply::of(self.request(Method::PUT, path).header("if-match", if_match).json(&body)).await
     }
 
     /// Whatever version is there.

@@ -1,19 +1,20 @@
 //! Products: what an organisation sells.
 
+mod store;
+
 use super::given;
 use crate::{
     authz::{
         Action::{Create, Delete, Read, Update},
         Resource::Products,
     },
-    error::{Error, OptionExt as _, Result, SqlExt as _},
+    error::{Error, OptionExt as _, Result},
     extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
     ids::{CategoryId, ProductId},
     metadata::{Metadata, MetadataPatch},
     middleware::TenantRoutes,
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
-    tenancy::TenantTx,
 };
 use axum::{
     http::{StatusCode, header},
@@ -128,49 +129,10 @@ pub struct ProductPatch {
     pub metadata: Option<MetadataPatch>,
 }
 
-#[derive(sqlx::FromRow)]
-pub struct ProductRow {
-    id: ProductId,
-    sku: String,
-    name: String,
-    description: String,
-    price: i64,
-    cost: Option<i64>,
-    currency: String,
-    stock: i32,
-    category_id: Option<CategoryId>,
-    is_active: bool,
-    metadata: sqlx::types::Json<Metadata>,
-    version: i64,
-    created_at: OffsetDateTime,
-    updated_at: OffsetDateTime,
-}
-
-impl From<ProductRow> for Product {
-    fn from(row: ProductRow) -> Self {
-        Self {
-            id: row.id,
-            sku: row.sku,
-            name: row.name,
-            description: row.description,
-            cost: row.cost.map(|cost| Money::from_columns(cost, row.currency.clone())),
-            price: Money::from_columns(row.price, row.currency),
-            stock: row.stock,
-            category_id: row.category_id,
-            is_active: row.is_active,
-            metadata: row.metadata.0,
-            version: row.version,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
-    }
-}
-
 impl Listed for Product {
-    type Row = ProductRow;
+    type Row = store::ProductRow;
     const LISTING: &'static Listing = &Listing {
-        columns: "id, sku, name, description, price, cost, currency, stock, category_id, is_active, metadata, \
-                  version, created_at, updated_at",
+        columns: store::COLUMNS,
         from: "products where org_id = $1 and deleted_at is null",
         sorts: &[
             Sort { name: "created_at", column: "created_at", cast: "timestamptz" },
@@ -227,7 +189,7 @@ async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
               (status = 409, description = "The sku is taken.")))]
 async fn create_product(db: TenantDb, Json(new): Json<NewProduct>) -> Result<Response> {
     let mut tx = db.begin().await?;
-    let product = insert(&mut tx, &new).await?;
+    let product = store::insert(&mut tx, &new).await?;
     tx.commit().await?;
     let location = [(header::LOCATION, format!("/api/v1/products/{}", product.id))];
     Ok((StatusCode::CREATED, location, tagged(product)).into_response())
@@ -237,7 +199,7 @@ async fn create_product(db: TenantDb, Json(new): Json<NewProduct>) -> Result<Res
 #[utoipa::path(get, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path)),
     responses((status = 200, description = "The product.", body = Product)))]
 async fn get_product(db: TenantDb, Path(id): Path<ProductId>) -> Result<Response> {
-    let product = select(&mut db.read().await?, id).await?.or_not_found()?;
+    let product = store::select(&mut db.read().await?, id).await?.or_not_found()?;
     Ok(tagged(product).into_response())
 }
 
@@ -253,10 +215,10 @@ async fn update_product(
     Json(patch): Json<ProductPatch>,
 ) -> Result<Response> {
     let mut tx = db.begin().await?;
-    let mut product = lock(&mut tx, id).await?.or_not_found()?;
+    let mut product = store::lock(&mut tx, id).await?.or_not_found()?;
     expected.check(product.version)?;
     product.apply(patch)?;
-    let product = update(&mut tx, &product).await?;
+    let product = store::update(&mut tx, &product).await?;
     tx.commit().await?;
     Ok(tagged(product).into_response())
 }
@@ -268,8 +230,8 @@ async fn update_product(
     responses((status = 204, description = "It is gone.")))]
 async fn delete_product(db: TenantDb, Path(id): Path<ProductId>, expected: IfMatch) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
-    expected.check(lock(&mut tx, id).await?.or_not_found()?.version)?;
-    delete(&mut tx, id).await?;
+    expected.check(store::lock(&mut tx, id).await?.or_not_found()?.version)?;
+    store::delete(&mut tx, id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -287,10 +249,12 @@ impl Product {
         self.category_id = category_id.unwrap_or(self.category_id);
         self.is_active = is_active.unwrap_or(self.is_active);
         if let Some(patch) = metadata {
-            self.metadata = std::mem::take(&mut self.metadata).patched(&patch);
+            self.metadata = std::mem::take(&mut self.metadata)
+                .patched(&patch)
+                .map_err(|error| Error::invalid("/metadata", "invalid", error.message()))?;
         }
         same_currency(&self.price)(&self.cost, &())
-            .map_err(|error| Error::invalid("/cost/currency", "invalid", error.message()))
+            .map_err(|error| Error::invalid("/cost", "invalid", error.message()))
     }
 }
 
@@ -310,108 +274,4 @@ fn yes() -> bool {
 
 fn tagged(product: Product) -> impl IntoResponse {
     (<[_; 1]>::from(ETag(product.version)), Json(product))
-}
-
-async fn insert(tx: &mut TenantTx, new: &NewProduct) -> Result<Product> {
-    let row = sqlx::query_as!(
-        ProductRow,
-        r#"insert into products (org_id, id, sku, name, description, price, cost, currency, stock, category_id,
-                                 is_active, metadata)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-           returning id as "id: _", sku, name, description, price, cost, currency, stock,
-                     category_id as "category_id: _", is_active, metadata as "metadata: _", version,
-                     created_at, updated_at"#,
-        tx.org().uuid(),
-        ProductId::new().uuid(),
-        new.sku,
-        new.name,
-        new.description,
-        new.price.amount,
-        new.cost.as_ref().map(|cost| cost.amount),
-        new.price.currency.as_str(),
-        new.stock,
-        new.category_id.map(CategoryId::uuid),
-        new.is_active,
-        sqlx::types::Json(&new.metadata) as _
-    )
-    .fetch_one(&mut **tx)
-    .await
-    .on_constraint("products_sku_taken", sku_taken)
-    .on_constraint("products_org_id_category_id_fkey", no_category)?;
-    Ok(row.into())
-}
-
-async fn select(tx: &mut TenantTx, id: ProductId) -> Result<Option<Product>> {
-    let row = sqlx::query_as!(
-        ProductRow,
-        r#"select id as "id: _", sku, name, description, price, cost, currency, stock,
-                  category_id as "category_id: _", is_active, metadata as "metadata: _", version,
-                  created_at, updated_at
-           from products where org_id = $1 and id = $2 and deleted_at is null"#,
-        tx.org().uuid(),
-        id.uuid()
-    );
-    Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
-}
-
-async fn lock(tx: &mut TenantTx, id: ProductId) -> Result<Option<Product>> {
-    let row = sqlx::query_as!(
-        ProductRow,
-        r#"select id as "id: _", sku, name, description, price, cost, currency, stock,
-                  category_id as "category_id: _", is_active, metadata as "metadata: _", version,
-                  created_at, updated_at
-           from products where org_id = $1 and id = $2 and deleted_at is null for update"#,
-        tx.org().uuid(),
-        id.uuid()
-    );
-    Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
-}
-
-async fn update(tx: &mut TenantTx, product: &Product) -> Result<Product> {
-    let row = sqlx::query_as!(
-        ProductRow,
-        r#"update products
-           set sku = $3, name = $4, description = $5, price = $6, cost = $7, currency = $8, stock = $9,
-               category_id = $10, is_active = $11, metadata = $12, version = version + 1, updated_at = now()
-           where org_id = $1 and id = $2
-           returning id as "id: _", sku, name, description, price, cost, currency, stock,
-                     category_id as "category_id: _", is_active, metadata as "metadata: _", version,
-                     created_at, updated_at"#,
-        tx.org().uuid(),
-        product.id.uuid(),
-        product.sku,
-        product.name,
-        product.description,
-        product.price.amount,
-        product.cost.as_ref().map(|cost| cost.amount),
-        product.price.currency.as_str(),
-        product.stock,
-        product.category_id.map(CategoryId::uuid),
-        product.is_active,
-        sqlx::types::Json(&product.metadata) as _
-    )
-    .fetch_one(&mut **tx)
-    .await
-    .on_constraint("products_sku_taken", sku_taken)
-    .on_constraint("products_org_id_category_id_fkey", no_category)?;
-    Ok(row.into())
-}
-
-async fn delete(tx: &mut TenantTx, id: ProductId) -> Result<()> {
-    sqlx::query!(
-        "update products set deleted_at = now(), version = version + 1 where org_id = $1 and id = $2",
-        tx.org().uuid(),
-        id.uuid()
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-fn sku_taken() -> Error {
-    Error::conflict("sku_taken", "a product of this organisation has this sku")
-}
-
-fn no_category() -> Error {
-    Error::invalid("/category_id", "not_found", "there is no such category")
 }

@@ -1,0 +1,117 @@
+//! Each list comes out of an index, however it is sorted and filtered, by a plan that serves any org.
+
+mod plan;
+
+use super::support::{Crowd, TestApp};
+use insula::{
+    api::{api_keys::ApiKey, categories::Category, orders::Order, products::Product},
+    extract::Listed,
+    ids::CategoryId,
+    page::{Asked, CursorKey, Filter, Kind, Sort},
+};
+use plan::{Plan, column};
+use sqlx::{Executor as _, PgConnection};
+
+const LISTS: [&str; 4] = ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/orders", "/api/v1/products"];
+
+macro_rules! of_each_list {
+    ($check:ident) => {{
+        let mut app = Crowd::gather().await.enter().await;
+        app.execute("set local plan_cache_mode = force_generic_plan").await.unwrap();
+        $check::<ApiKey>(&mut app).await;
+        $check::<Category>(&mut app).await;
+        $check::<Order>(&mut app).await;
+        $check::<Product>(&mut app).await;
+    }};
+}
+
+#[tokio::test]
+async fn every_page_of_every_sort_leaves_an_index_in_its_order() {
+    of_each_list!(sorts);
+}
+
+async fn sorts<T: Listed>(app: &mut PgConnection) {
+    for sort in T::LISTING.sorts {
+        for direction in ["", "-"] {
+            let by = ("sort", format!("{direction}{}", sort.name));
+            let first = asked::<T>(std::slice::from_ref(&by)).await;
+            Plan::of::<T>(app, &first).await.is_walked_in_order();
+
+            let cursor = first.fetch::<T::Row, T>(app).await.unwrap().next_cursor.unwrap();
+            let after = Plan::of::<T>(app, &asked::<T>(&[by, ("cursor", cursor)]).await).await;
+            after.is_walked_in_order();
+            after.looks_up(column(sort.column));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_filter_is_looked_up_in_an_index_and_not_in_each_row() {
+    of_each_list!(filters);
+}
+
+async fn filters<T: Listed>(app: &mut PgConnection) {
+    for filter in T::LISTING.filters {
+        let narrowed = column(filter.predicate);
+        // A range is an index's business only where the list is in the order of it.
+        let sort = match filter.predicate.rsplit(' ').next() {
+            Some("=") => &T::LISTING.sorts[0],
+            _ => T::LISTING.sorts.iter().find(|sort| column(sort.column) == narrowed).unwrap(),
+        };
+        Plan::of::<T>(app, &asked::<T>(&[by(sort), with(filter)]).await).await.looks_up(narrowed);
+    }
+}
+
+#[tokio::test]
+async fn no_sort_with_any_filter_reads_a_table_or_puts_an_org_in_order() {
+    of_each_list!(pairs);
+}
+
+async fn pairs<T: Listed>(app: &mut PgConnection) {
+    for sort in T::LISTING.sorts {
+        for filter in T::LISTING.filters {
+            let plan = Plan::of::<T>(app, &asked::<T>(&[by(sort), with(filter)]).await).await;
+            if plan.has("Sort") {
+                plan.looks_up(column(filter.predicate));
+            }
+        }
+        let everything: Vec<_> = [by(sort)].into_iter().chain(T::LISTING.filters.iter().map(with)).collect();
+        Plan::of::<T>(app, &asked::<T>(&everything).await).await;
+    }
+}
+
+#[tokio::test]
+async fn every_list_of_the_api_is_explained_here() {
+    let app = TestApp::start().await;
+    let document = app.anon().get("/openapi.json").await.expect(200);
+    let lists = document["paths"].as_object().unwrap().iter().filter(|(path, methods)| {
+        let parameters = methods["get"]["parameters"].as_array();
+        path.starts_with("/api/")
+            && parameters.is_some_and(|all| all.iter().any(|parameter| parameter["name"] == "cursor"))
+    });
+    let mut lists: Vec<_> = lists.map(|(path, _)| path.as_str()).collect();
+    lists.sort_unstable();
+    assert_eq!(lists, LISTS, "add the new list here, to `of_each_list!`, and rows of it to the crowd");
+}
+
+async fn asked<T: Listed>(query: &[(&str, String)]) -> Asked {
+    let query: Vec<_> = query.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+    Asked::parse(T::LISTING, Crowd::gather().await.org.uuid(), &CursorKey([0; 32]), &query).unwrap()
+}
+
+fn by(sort: &Sort) -> (&'static str, String) {
+    ("sort", format!("-{}", sort.name))
+}
+
+/// With a value of the filter's kind; a plan for any value does not ask which.
+fn with(filter: &Filter) -> (&'static str, String) {
+    let value = match filter.kind {
+        Kind::Id(_) => CategoryId::new().to_string(),
+        Kind::Int => "500".to_owned(),
+        Kind::Bool => "true".to_owned(),
+        Kind::Time => "2026-11-23T10:00:00Z".to_owned(),
+        Kind::OneOf(words) => words[0].to_owned(),
+        Kind::Text => "cog".to_owned(),
+    };
+    (filter.name, value)
+}

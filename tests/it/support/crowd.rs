@@ -1,0 +1,81 @@
+//! An org with twenty thousand of everything, beside a smaller one: made once, for tests that only read.
+
+use super::Database;
+use insula::ids::OrgId;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+use tokio::sync::OnceCell;
+
+pub struct Crowd {
+    database: Database,
+    pub org: OrgId,
+}
+
+impl Crowd {
+    pub async fn gather() -> &'static Self {
+        static CROWD: OnceCell<Crowd> = OnceCell::const_new();
+        CROWD
+            .get_or_init(async || {
+                let (database, org) = (Database::new().await, OrgId::new());
+                let mut superuser = database.connect("postgres").await;
+                // Foreign keys are triggers; what is copied from one series needs no checking row by row.
+                superuser.execute("set session_replication_role = replica").await.unwrap();
+                fill(&mut superuser, org, 20_000).await;
+                fill(&mut superuser, OrgId::new(), 2_000).await;
+                superuser.execute("analyze").await.unwrap();
+                Self { database, org }
+            })
+            .await
+    }
+
+    /// A connection as the app role, in a transaction of the large org.
+    pub async fn enter(&self) -> PgConnection {
+        let mut app = self.database.connect("insula_app").await;
+        let opening = format!("begin read only; set local app.org_id = '{}'", self.org.uuid());
+        app.execute(sqlx::raw_sql(AssertSqlSafe(opening))).await.unwrap();
+        app
+    }
+}
+
+async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
+    let id = |noun, number| format!("md5('{noun}' || {number})::uuid");
+    let (number, ago) = ("i", "now() - i * interval '1 second'");
+    let parent = format!("case when i > 200 then {} end", id("category", "i % 200 + 1"));
+    let (category, product, order) =
+        (id("category", "i % 500 + 1"), id("product", number), id("order", number));
+    for (columns, values) in [
+        (
+            "categories (org_id, id, name, parent_id, created_at)",
+            format!("{}, 'c' || i, {parent}, {ago}", id("category", number)),
+        ),
+        (
+            "products (org_id, id, sku, name, price, currency, category_id, is_active, created_at)",
+            format!("{product}, 's' || i, 'n' || i % 5000, i % 1000, 'EUR', {category}, i % 50 > 0, {ago}"),
+        ),
+        (
+            "orders (org_id, id, number, status, currency, total, placed_by_user, created_at)",
+            format!(
+                "{order}, i, (array['placed', 'paid', 'fulfilled', 'cancelled', 'refunded'])[i % 5 + 1], \
+                 'EUR', 1, '{}', {ago}",
+                org.uuid()
+            ),
+        ),
+        (
+            "order_lines (org_id, order_id, line, product_id, sku, name, quantity, unit_price, total)",
+            format!("{order}, 1, {product}, 's', 'n', 1, 1, 1"),
+        ),
+        (
+            "api_keys (org_id, id, name, mode, prefix, scopes, created_by, created_at, expires_at)",
+            format!(
+                "{}, 'k', 'live', 'insula_live_', '{{}}', '{}', {ago}, now()",
+                id("key", number),
+                org.uuid()
+            ),
+        ),
+    ] {
+        let insert = format!(
+            "insert into {columns} select '{}', {values} from generate_series(1, {each}) i",
+            org.uuid()
+        );
+        superuser.execute(AssertSqlSafe(insert)).await.unwrap();
+    }
+}

@@ -1,0 +1,131 @@
+//! What goes wrong with a database, done by hand: locks that stay, changes nobody is told of, roles too strong.
+
+use super::Database;
+use insula::ids::{OrgId, ProductId, UserId};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+/// A row that nobody else may change until it is released or dropped.
+pub struct Lock(PgConnection);
+
+impl Lock {
+    pub async fn release(self) {
+        self.0.close().await.unwrap();
+    }
+}
+
+impl Database {
+    pub async fn superuser(&self) -> PgConnection {
+        self.connect("postgres").await
+    }
+
+    /// Runs statements that no test has a better word for.
+    pub async fn run(&self, sql: impl Into<String>) {
+        self.superuser().await.execute(sqlx::raw_sql(AssertSqlSafe(sql.into()))).await.unwrap();
+    }
+
+    /// One number.
+    pub async fn count(&self, sql: impl Into<String>) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
+    }
+
+    pub async fn lock_product(&self, id: &str) -> Lock {
+        let mut connection = self.superuser().await;
+        let id = id.parse::<ProductId>().unwrap().uuid();
+        connection.execute("begin").await.unwrap();
+        let lock = format!("select from products where id = '{id}' for update");
+        connection.execute(AssertSqlSafe(lock)).await.unwrap();
+        Lock(connection)
+    }
+
+    /// How many statements wait for a lock.
+    pub async fn waiting(&self) -> i64 {
+        self.count(
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await
+    }
+
+    /// From here on changes are counted, and no NOTIFY tells of them.
+    pub async fn cut_notify(&self) {
+        let whole: String = sqlx::query_scalar("select pg_get_functiondef('control_change'::regproc)")
+            .fetch_one(&mut self.superuser().await)
+            .await
+            .unwrap();
+        let quiet: Vec<_> = whole.lines().filter(|line| !line.contains("pg_notify")).collect();
+        assert!(quiet.len() < whole.lines().count(), "control_change notifies no more: {whole}");
+        self.run(quiet.join("\n")).await;
+    }
+
+    /// From here on nobody is told of changes in any way.
+    pub async fn cut_bus(&self) {
+        self.run(
+            "create or replace function control_change(kind text, org uuid, subject uuid) returns void
+             language sql as ''",
+        )
+        .await;
+    }
+
+    /// Suspends an org and ends every session, in a transaction whose word of it is lost.
+    pub async fn suspend_unheard(&self, org: OrgId) {
+        self.run(format!(
+            "begin;
+             update org_control set status = 'suspended' where org_id = '{}';
+             update sessions set revoked_at = now();
+             select control_change('org', null, null);
+             delete from control_log;
+             commit",
+            org.uuid()
+        ))
+        .await;
+    }
+
+    /// From here on the gate names, for a person, the org that the asking connection is set to.
+    pub async fn tell_setting_at_gate(&self) {
+        self.run(
+            "create or replace function gate_user(wanted uuid) returns table (id uuid, email text, name text)
+             language sql as $$ select wanted, '', coalesce(current_setting('app.org_id', true), '') $$",
+        )
+        .await;
+    }
+
+    /// Transactions that somebody began and nobody ends.
+    pub async fn left_open(&self) -> i64 {
+        self.count(
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and state like 'idle in transaction%'",
+        )
+        .await
+    }
+
+    /// Suspends an org, as an operator on another replica does.
+    pub async fn suspend(&self, org: OrgId) {
+        self.run(format!(
+            "begin;
+             update org_control set status = 'suspended' where org_id = '{id}';
+             select control_change('org', '{id}', null);
+             commit",
+            id = org.uuid()
+        ))
+        .await;
+    }
+
+    /// Suspends a member, which goes up in the policy's version as every change of theirs does.
+    pub async fn suspend_member(&self, org: OrgId, user: UserId) {
+        self.run(format!(
+            "begin;
+             update members set status = 'suspended' where org_id = '{org}' and user_id = '{}';
+             update org_control set policy_version = policy_version + 1 where org_id = '{org}';
+             select control_change('policy', '{org}', null);
+             commit",
+            user.uuid(),
+            org = org.uuid(),
+        ))
+        .await;
+    }
+
+    /// A login role of this name and these attributes.
+    pub async fn role(&self, name: &str, attributes: &str) {
+        self.run(format!("create role {name} login {attributes}")).await;
+    }
+}
