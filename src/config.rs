@@ -177,8 +177,12 @@ impl Config {
             }
         }
         for (key, url) in [("APP", &self.database.app_url), ("PLATFORM", &self.database.platform_url)] {
-            PgConnectOptions::from_str(url.expose_secret())
-                .map_err(|_| Unusable(format!("INSULA_DATABASE__{key}_URL: is no Postgres address")))?;
+            let text = url.expose_secret();
+            // The parser takes any scheme.
+            let postgres = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+            if !postgres || PgConnectOptions::from_str(text).is_err() {
+                return Err(Unusable(format!("INSULA_DATABASE__{key}_URL: is no Postgres address")));
+            }
         }
         for (key, value) in [
             ("LIMITS__IP__QUOTA_PER_MINUTE", u64::from(self.limits.ip.quota_per_minute)),

@@ -7,17 +7,16 @@ pub mod error;
 pub mod ids;
 pub mod metadata;
 pub mod money;
-pub mod page;
 
 // 1 pipes
-pub mod bus;
 pub mod db;
 pub mod local;
-pub mod openapi;
+pub mod page;
 pub mod telemetry;
 
 // 2 fence
 pub mod bootstrap;
+pub mod bus;
 pub mod tenancy;
 
 // 3 keys
@@ -26,13 +25,15 @@ pub mod authz;
 pub mod limits;
 
 // 4 means
+pub mod account;
 pub mod caller;
-pub mod idempotency;
+pub mod openapi;
 pub mod people;
 pub mod state;
 
 // 5 hall
 pub mod extract;
+pub mod idempotency;
 pub mod middleware;
 
 // 6 rooms

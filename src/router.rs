@@ -52,9 +52,11 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         .split_for_parts()
 }
 
-/// The document alone, for `insula openapi` and whoever generates clients.
+/// The document alone, for `insula openapi` and whoever generates clients. Sorted, since utoipa keeps
+/// extensions in no order: the same release prints the same text.
 pub fn document(public_url: &str) -> anyhow::Result<String> {
-    Ok(described(None, public_url).1.to_pretty_json()?)
+    let document = serde_json::to_value(described(None, public_url).1)?;
+    Ok(serde_json::to_string_pretty(&document)?)
 }
 
 /// RFC 7517; public, and never limited: whoever verifies our tokens needs it.

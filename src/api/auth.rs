@@ -1,6 +1,7 @@
 //! Signing up, signing in, and staying signed in.
 
 use crate::{
+    account::{Org, User},
     authn::refresh_token::{self, RefreshToken},
     caller::refused,
     error::{Error, Result},
@@ -8,10 +9,7 @@ use crate::{
     ids::{OrgId, SessionId, UserId},
     middleware::{PublicRoutes, TenantRoutes},
     state::AppState,
-    tenancy::{
-        Status,
-        gate::{self, Membership, NewToken, Person, Refreshed, Registration},
-    },
+    tenancy::gate::{self, Membership, NewToken, Person, Refreshed, Registration},
 };
 use axum::{
     extract::State,
@@ -21,7 +19,7 @@ use axum::{
 use garde::Validate;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -103,43 +101,6 @@ pub struct Session {
     /// Every organisation the user may switch to.
     #[schema(max_items = 1_000)]
     pub orgs: Vec<Org>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct User {
-    pub id: UserId,
-    #[schema(example = "ada@example.com", max_length = 254)]
-    pub email: String,
-    #[schema(example = "Ada Lovelace", max_length = 200)]
-    pub name: String,
-}
-
-/// An organisation, as one of its members sees it.
-#[derive(Clone, Serialize, ToSchema)]
-pub struct Org {
-    pub id: OrgId,
-    #[schema(example = "acme", max_length = 63)]
-    pub slug: String,
-    #[schema(example = "Acme", max_length = 200)]
-    pub name: String,
-    #[schema(example = "free", max_length = 40)]
-    pub tier: String,
-    pub status: Status,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-}
-
-impl From<Membership> for Org {
-    fn from(org: Membership) -> Self {
-        let Membership { id, slug, name, tier, status, created_at, .. } = org;
-        Self { id, slug, name, tier, status, created_at }
-    }
-}
-
-impl From<Person> for User {
-    fn from(Person { id, email, name }: Person) -> Self {
-        Self { id, email, name }
-    }
 }
 
 /// Sign up

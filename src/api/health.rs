@@ -1,6 +1,6 @@
 //! Health: alive is one thing, ready to serve another.
 
-use crate::{extract::Json, state::AppState};
+use crate::{error::Problem, extract::Json, state::AppState};
 use axum::{
     Router,
     extract::State,
@@ -28,11 +28,11 @@ async fn ready(State(state): State<AppState>) -> Response {
     let database = state.pools.answers().await;
     let bus = state.freshness.age() < DEAF;
     let word = |well| if well { "well" } else { "out of reach" };
-    let status = if database && bus { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = Json(json!({
-        "status": if status.is_success() { "ready" } else { "not ready" },
-        "database": word(database),
-        "changes": word(bus),
-    }));
-    (status, body).into_response()
+    if database && bus {
+        return Json(json!({"status": "ready", "database": "well", "changes": "well"})).into_response();
+    }
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "this replica can't serve: try another")
+        .with("database", word(database))
+        .with("changes", word(bus))
+        .into_response()
 }

@@ -1,7 +1,7 @@
 //! Me: who is signed in.
 
-use super::auth::{Org, User};
 use crate::{
+    account::{Org, User},
     caller::Caller,
     error::{OptionExt as _, Result},
     extract::{Json, SignedIn},

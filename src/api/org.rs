@@ -2,38 +2,23 @@
 
 use super::given;
 use crate::{
+    account::Org,
     authz::{
         Action::{Read, Update},
         Resource::Org as Organisation,
     },
     error::{OptionExt as _, Result},
     extract::{Json, TenantDb},
-    ids::OrgId,
     middleware::TenantRoutes,
-    tenancy::{Status, TenantTx},
+    tenancy::TenantTx,
 };
 use garde::Validate;
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
     TenantRoutes::of(Organisation).allow(Read, routes!(get_org)).allow(Update, routes!(update_org))
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct Org {
-    pub id: OrgId,
-    #[schema(example = "acme", max_length = 63)]
-    pub slug: String,
-    #[schema(example = "Acme", max_length = 200)]
-    pub name: String,
-    #[schema(example = "free", max_length = 40)]
-    pub tier: String,
-    pub status: Status,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
 }
 
 #[derive(Deserialize, Validate, ToSchema)]

@@ -43,7 +43,8 @@ async fn a_server_lives_through_a_restart_of_its_database() {
     );
     let login = json!({"email": "nobody@nowhere.example", "password": "correct horse battery"});
     expect_unavailable(&app.anon().post("/api/v1/auth/login", login).await);
-    expect_unavailable(&app.anon().get("/health/ready").await);
+    let unready = app.anon().get("/health/ready").await.expect_problem(503, "not_ready");
+    assert_eq!(unready["database"], "out of reach");
     app.anon().get("/health/live").await.expect(200);
 
     private.start().await;

@@ -17,6 +17,7 @@ pub const LINTS: &[Lint] = &[
         exceptions: &[
             ("_sqlx_migrations", "is the migrator's own"),
             ("control_counter", "is one number for the whole platform"),
+            ("redis_born", "is one moment of the whole platform"),
             ("control_log", "tells every replica of every org's changes, and is read by the platform role alone"),
             ("tiers", "are the same for everybody, and read only for the app role"),
             ("tier_versions", "is the platform's own history"),

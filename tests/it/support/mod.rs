@@ -6,11 +6,14 @@ mod cluster;
 mod crowd;
 mod dev;
 mod dir;
+mod document;
 mod faults;
+mod fence;
 mod fleet;
 mod persona;
 mod private;
 mod reply;
+mod source;
 mod wait;
 
 pub use app::{Org, PASSWORD, TestApp, config};
@@ -19,10 +22,13 @@ pub use cluster::Database;
 pub use crowd::Crowd;
 pub use dev::Dev;
 pub use dir::Dir;
+pub use document::{Document, Operation, another_of_its_kind};
+pub use fence::BREACHES;
 pub use fleet::Fleet;
 pub use persona::Persona;
 pub use private::Private;
 pub use reply::Reply;
+pub use source::Source;
 pub use wait::until;
 
 use serde_json::{Value, json};

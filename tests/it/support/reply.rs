@@ -49,4 +49,14 @@ impl Reply {
         let id = self.header("x-request-id");
         (self.status, self.text.replace(id, "req_"))
     }
+
+    /// The same with its headers, less those that count or date requests.
+    pub fn but_for_the_request(&self) -> String {
+        let (status, text) = self.without_request_id();
+        let passing = ["x-request-id", "date", "ratelimit"];
+        let kept = self.headers.iter().filter(|(name, _)| !passing.contains(&name.as_str()));
+        let mut headers: Vec<String> = kept.map(|(name, value)| format!("{name}: {value:?}")).collect();
+        headers.sort();
+        format!("{status}\n{}\n\n{text}", headers.join("\n"))
+    }
 }

@@ -1,0 +1,59 @@
+//! An id of another org answers like one that never was.
+
+use super::{id_in, make, tenants};
+use crate::{
+    doors::scopes,
+    support::{Document, TestApp, another_of_its_kind},
+};
+
+#[tokio::test]
+async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happens_to_what_it_names() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let scopes = scopes(&document);
+    let key = app.api_key(&globex, &scopes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+
+    for operation in tenants(&document).filter(|operation| operation.path.contains('{')) {
+        let name = operation.to_string();
+        // `/orders/{id}/pay` is about one of `/orders`.
+        let (collection, rest) = operation.path.split_once("/{").unwrap();
+        let (_, tail) = rest.split_once('}').unwrap();
+        assert!(!tail.contains('{'), "{name}: teach this test to make something within something");
+        let (theirs, own) =
+            (make(&acme.owner, &name, collection).await, make(&globex.owner, &name, collection).await);
+        let before = acme.owner.get(&theirs).await;
+        before.expect(200);
+
+        let at = |id: &str| format!("{collection}/{id}{tail}");
+        let id = id_in(&theirs);
+        let never_was = at(&another_of_its_kind(id));
+        let malformed = [
+            "x",
+            &id.to_uppercase(),
+            &id[..id.len() - 1],
+            &id.replace('_', "-"),
+            "%00",
+            &globex.id.to_string(),
+        ]
+        .map(at);
+        for who in [&globex.owner, &key] {
+            let answer = operation.call(who, &at(id)).await;
+            answer.expect_problem(404, "not_found");
+            for other in malformed.iter().chain([&never_was]) {
+                let other_answer = operation.call(who, other).await;
+                assert_eq!(
+                    answer.but_for_the_request(),
+                    other_answer.but_for_the_request(),
+                    "{name}: {other}"
+                );
+            }
+        }
+
+        let after = acme.owner.get(&theirs).await;
+        assert_eq!(before.but_for_the_request(), after.but_for_the_request(), "{name} changed what it named");
+        // Asked of one's own, the same request arrives: it was not the request that was refused.
+        let of_own = operation.call(&globex.owner, &at(id_in(&own))).await;
+        assert!([200, 204, 409].contains(&of_own.status), "{name} of one's own: {}", of_own.text);
+    }
+}

@@ -1,0 +1,52 @@
+//! Row-level security is the guarantee, and the predicate in each statement only the plan.
+
+use super::make;
+use crate::support::{BREACHES, Org, TestApp};
+
+/// Two orgs with rows in every table that has a fence.
+async fn two_orgs(app: &TestApp) -> (Org, Org) {
+    let (acme, globex) = (app.org().await, app.org().await);
+    for org in [&acme, &globex] {
+        for collection in ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/orders"] {
+            make(&org.owner, "", collection).await;
+        }
+    }
+    (acme, globex)
+}
+
+#[tokio::test]
+async fn a_statement_that_forgets_the_org_finds_the_own_rows_alone() {
+    let app = TestApp::start().await;
+    let (acme, globex) = two_orgs(&app).await;
+    let tables = app.database.fenced_tables().await;
+    assert!(tables.len() >= 10, "a fence is missing: there are {}", tables.len());
+    for fenced in &tables {
+        for org in [&acme, &globex] {
+            let (own, others) = app.database.rows_seen(fenced, org.id).await;
+            assert!(own > 0, "{}: give both orgs rows of it in two_orgs, to be seen or not", fenced.table);
+            assert_eq!(others, 0, "{} leaks", fenced.table);
+        }
+        let given = app.database.give_away(fenced, acme.id, globex.id).await;
+        assert_eq!(given, Err("42501".to_owned()), "{}: rows can be written for another org", fenced.table);
+        // Not "0 rows": who forgets to set the org is told.
+        assert_eq!(app.database.without_an_org(fenced).await, "42704", "{}", fenced.table);
+    }
+}
+
+/// Were this not so, the test above would prove nothing.
+#[tokio::test]
+async fn any_breach_of_the_fence_shows_rows_of_others_at_once() {
+    let app = TestApp::start().await;
+    let (acme, _globex) = two_orgs(&app).await;
+    for fenced in app.database.fenced_tables().await {
+        for (breach, repair) in BREACHES {
+            app.database.alter(&fenced, breach).await;
+            let (_, others) = app.database.rows_seen(&fenced, acme.id).await;
+            assert!(others > 0, "{}: {breach} changes nothing", fenced.table);
+
+            app.database.alter(&fenced, repair).await;
+            let (_, others) = app.database.rows_seen(&fenced, acme.id).await;
+            assert_eq!(others, 0, "{}: {repair} does not help", fenced.table);
+        }
+    }
+}

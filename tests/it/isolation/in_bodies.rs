@@ -1,0 +1,97 @@
+//! An id of another org in a body or a filter answers like one that never was.
+
+use super::{id_in, make, tenants};
+use crate::support::{Document, Operation, TestApp, another_of_its_kind};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn an_id_of_another_org_in_a_body_is_refused_like_one_that_never_was() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let mut tried = 0;
+    for operation in tenants(&document) {
+        let Some(schema) = operation.body_schema() else { continue };
+        for (pointer, kind) in ids_in(&document, schema) {
+            let named = collection_of(&operation, &kind);
+            let theirs = make(&acme.owner, &pointer, named).await;
+            let path = match operation.path.split_once("/{") {
+                Some((collection, rest)) => {
+                    let own = make(&globex.owner, &pointer, collection).await;
+                    format!("{own}{}", rest.split_once('}').unwrap().1)
+                }
+                None => operation.path.to_owned(),
+            };
+            let naming = |id: &str| {
+                let mut body = operation.body().unwrap();
+                set(&mut body, &pointer, json!(id));
+                operation.call_with(&globex.owner, &path, Some(body))
+            };
+            let foreign = naming(id_in(&theirs)).await;
+            let problem = foreign.expect_problem(422, "invalid");
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{operation}: {}", foreign.text);
+            let unknown = naming(&another_of_its_kind(id_in(&theirs))).await;
+            assert_eq!(foreign.but_for_the_request(), unknown.but_for_the_request(), "{operation} {pointer}");
+
+            let own = make(&globex.owner, &pointer, named).await;
+            let accepted = naming(id_in(&own)).await;
+            assert!(accepted.status < 300, "{operation} with one's own {pointer}: {}", accepted.text);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 5, "found {tried} ids in bodies: does the document still say which texts are ids?");
+}
+
+#[tokio::test]
+async fn an_id_of_another_org_in_a_filter_finds_nothing() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let mut tried = 0;
+    for operation in tenants(&document) {
+        for filter in operation.parameters("query").into_iter().filter(|name| name.ends_with("_id")) {
+            let kind = if filter == "parent_id" { "cat" } else { &filter[..3] };
+            let theirs = make(&acme.owner, filter, collection_of(&operation, kind)).await;
+            let ask = |id: &str| format!("{}?{filter}={id}", operation.path);
+            let foreign = globex.owner.get(&ask(id_in(&theirs))).await;
+            let unknown = globex.owner.get(&ask(&another_of_its_kind(id_in(&theirs)))).await;
+            assert_eq!(foreign.expect(200)["data"], json!([]), "{operation} {filter}");
+            assert_eq!(foreign.but_for_the_request(), unknown.but_for_the_request(), "{operation} {filter}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 2, "found {tried} ids in filters");
+}
+
+/// Where what an id names is made.
+fn collection_of(operation: &Operation<'_>, kind: &str) -> &'static str {
+    match kind {
+        "cat" => "/api/v1/categories",
+        "prd" => "/api/v1/products",
+        "ord" => "/api/v1/orders",
+        "key" => "/api/v1/api-keys",
+        _ => panic!("{operation}: teach in_bodies.rs where a {kind}_.. is made"),
+    }
+}
+
+/// Every place of a body that holds an id, with the id's prefix.
+fn ids_in(document: &Document, schema: &Value) -> Vec<(String, String)> {
+    let schema = document.resolve(schema);
+    if let Some((prefix, _)) = schema["pattern"].as_str().and_then(|pattern| pattern.split_once("_[0-7]")) {
+        return vec![(String::new(), prefix.trim_start_matches('^').to_owned())];
+    }
+    let mut below: Vec<(&str, &Value)> = Vec::new();
+    below.extend(schema.get("items").map(|items| ("0", items)));
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        below.push((name, property));
+    }
+    let ids = below.into_iter().flat_map(|(name, schema)| {
+        ids_in(document, schema).into_iter().map(move |(rest, kind)| (format!("/{name}{rest}"), kind))
+    });
+    ids.collect()
+}
+
+fn set(body: &mut Value, pointer: &str, value: Value) {
+    let (place, name) = pointer.rsplit_once('/').unwrap();
+    body.pointer_mut(place).unwrap()[name] = value;
+}

@@ -1,0 +1,49 @@
+//! Another org's data does not exist: not by its id, in a body, in a list, by a cursor, or in Postgres itself.
+
+mod by_id;
+mod fence;
+mod in_bodies;
+mod in_lists;
+mod sandbox;
+
+use super::support::{Document, Operation, Persona, cog};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The operations of an org's own data.
+fn tenants(document: &Document) -> impl Iterator<Item = Operation<'_>> {
+    document.operations().into_iter().filter(|operation| !operation.is_public() && !operation.is_operators())
+}
+
+/// Makes one of what an operation's path is about, and answers where it is: each collection has a maker here,
+/// and an operation without one is untested, so it fails.
+async fn make(by: &Persona, operation: &str, collection: &str) -> String {
+    let body = match collection {
+        "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
+        "/api/v1/categories" => json!({"name": fresh("Tools")}),
+        "/api/v1/products" => product(),
+        "/api/v1/orders" => {
+            let product = by.post("/api/v1/products", product()).await.expect(201);
+            json!({"lines": [{"product_id": product["id"], "quantity": 1}]})
+        }
+        _ => panic!("{operation}: teach isolation.rs to make one of {collection}"),
+    };
+    let made = by.post(collection, body).await;
+    made.expect(201);
+    made.header("location").to_owned()
+}
+
+fn product() -> Value {
+    let mut product = cog();
+    product["sku"] = fresh("SKU").into();
+    product
+}
+
+fn fresh(name: &str) -> String {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    format!("{name} {}", MADE.fetch_add(1, Ordering::SeqCst))
+}
+
+fn id_in(path: &str) -> &str {
+    path.rsplit('/').next().unwrap()
+}
