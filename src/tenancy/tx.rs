@@ -66,6 +66,15 @@ impl TenantTx {
         self.connection.finished();
         Ok(())
     }
+
+    /// Lets go of every lock before it returns; dropping does so a moment after, which is enough where nobody asks
+    /// for the same lock next. A connection that can't roll back is closed.
+    pub async fn rollback(mut self) {
+        let rollback = self.execute(sqlx::raw_sql("rollback"));
+        if matches!(tokio::time::timeout(ROLLBACK, rollback).await, Ok(Ok(_))) {
+            self.connection.finished();
+        }
+    }
 }
 
 impl Deref for TenantTx {

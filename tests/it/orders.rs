@@ -119,6 +119,21 @@ async fn what_failed_is_tried_anew_under_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_retry_never_meets_the_lock_of_an_answer_already_given() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let (cog, rare) = (stocked(&acme, "COG", 10).await, stocked(&acme, "RARE", 0).await);
+    let (order, other, sold_out) = (of(&[(&cog, 1)]), of(&[(&cog, 2)]), of(&[(&rare, 1)]));
+    acme.member.post_as("k1", ORDERS, order.clone()).await.expect(201);
+    for _ in 0..100 {
+        acme.member.post_as("k1", ORDERS, order.clone()).await.expect(201);
+        acme.member.post_as("k1", ORDERS, other.clone()).await.expect_problem(422, "invalid");
+        acme.member.post_as("k2", ORDERS, sold_out.clone()).await.expect_problem(409, "out_of_stock");
+        acme.member.post_as("k2", ORDERS, sold_out.clone()).await.expect_problem(409, "out_of_stock");
+    }
+}
+
+#[tokio::test]
 async fn a_request_sent_thirty_times_at_once_places_one_order() {
     let app = TestApp::start_with("[database]\nacquire_seconds = 30").await;
     let acme = app.org().await;

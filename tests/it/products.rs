@@ -153,14 +153,17 @@ async fn of_changes_racing_from_one_version_exactly_one_is_made() {
     let acme = app.org().await;
     let made = acme.owner.post(PRODUCTS, cog()).await.expect(201);
     let path = &format!("{PRODUCTS}/{}", id(&made));
-    let racers = (0..20).map(|at| acme.member.patch_if(path, "\"1\"", json!({"stock": at})));
-    let replies = join_all(racers).await;
-    let won: Vec<Value> = replies.iter().filter(|reply| reply.status == 200).map(Reply::json).collect();
-    assert_eq!(won.len(), 1);
-    for reply in replies.iter().filter(|reply| reply.status != 200) {
-        reply.expect_problem(412, "stale");
+    for version in 1..=5 {
+        let tag = &format!("\"{version}\"");
+        let racers = (0..20).map(|at| acme.member.patch_if(path, tag, json!({"stock": at})));
+        let replies = join_all(racers).await;
+        let won: Vec<Value> = replies.iter().filter(|reply| reply.status == 200).map(Reply::json).collect();
+        assert_eq!(won.len(), 1);
+        for reply in replies.iter().filter(|reply| reply.status != 200) {
+            reply.expect_problem(412, "stale");
+        }
+        assert_eq!(acme.member.get(path).await.expect(200), won[0]);
     }
-    assert_eq!(acme.member.get(path).await.expect(200), won[0]);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::{
     middleware::TenantRoutes,
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
+    tenancy::TenantTx,
 };
 use axum::{
     http::StatusCode,
@@ -175,14 +176,27 @@ async fn place_order(
     Json(new): Json<NewOrder>,
 ) -> Result<Response> {
     let mut tx = db.begin().await?;
-    let pending = match key.ask(&mut tx, &caller, "place_order", &new).await? {
+    // Either way the key is free before the answer is out: who retries at once must not be told that they are at work.
+    match place(&mut tx, &caller, key, &new).await {
+        Ok(answer) => {
+            tx.commit().await?;
+            Ok(answer)
+        }
+        Err(error) => {
+            tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn place(tx: &mut TenantTx, caller: &Caller, key: IdempotencyKey, new: &NewOrder) -> Result<Response> {
+    let pending = match key.ask(tx, caller, "place_order", new).await? {
         Asked::First(pending) => pending,
         Asked::Again(answer) => return Ok(answer),
     };
-    let order = store::place(&mut tx, caller.actor(), &new).await?;
+    let order = store::place(tx, caller.actor(), new).await?;
     let location = format!("/api/v1/orders/{}", order.id);
-    let answer = pending.answer(&mut tx, StatusCode::CREATED, Some(&location), &order).await?;
-    tx.commit().await?;
+    let answer = pending.answer(tx, StatusCode::CREATED, Some(&location), &order).await?;
     Ok((<[_; 1]>::from(ETag(order.version)), answer).into_response())
 }
 
