@@ -85,6 +85,8 @@ pub async fn listen(
                     heard.into_iter().for_each(&mut tell);
                     mark.mark();
                 }
+                // The pool is closed while the last question is asked.
+                Err(_) if until.is_cancelled() => return,
                 Err(error) => tracing::warn!(%error, "changes can't be asked for; trying again"),
             }
         }
