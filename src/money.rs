@@ -26,11 +26,6 @@ pub const MAX_AMOUNT: i64 = 1_000_000_000_000;
 pub struct Currency(String);
 
 impl Currency {
-    /// For text that the database's check has already accepted.
-    pub fn from_checked(code: String) -> Self {
-        Self(code)
-    }
-
     pub fn as_str(&self) -> &str {
         &self.0
     }
