@@ -47,3 +47,20 @@ impl From<Person> for User {
         Self { id, email, name }
     }
 }
+
+const LONGEST_SLUG: usize = 40;
+
+/// `Acme & Söhne GmbH` becomes `acme-s-hne-gmbh`.
+pub fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for letter in name.to_lowercase().chars() {
+        match letter {
+            'a'..='z' | '0'..='9' => slug.push(letter),
+            _ if slug.is_empty() || slug.ends_with('-') => {}
+            _ => slug.push('-'),
+        }
+    }
+    slug.truncate(LONGEST_SLUG);
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "org".to_owned() } else { slug.to_owned() }
+}

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Problem, Result},
     ids::OrgId,
     limits::Subject,
+    tenancy::Status,
 };
 use axum::http::StatusCode;
 
@@ -98,6 +99,14 @@ impl Caller {
     /// The policy version that the decision was made under; none where no policy had a say.
     pub fn decided_at(&self) -> Option<i64> {
         self.standing.as_ref().map(|standing| standing.policy().version())
+    }
+}
+
+/// The 403 of an org that is shut.
+pub fn closed(status: Status) -> Error {
+    match status {
+        Status::Deleted => refused("org_deleted", "this organisation has been deleted"),
+        Status::Active | Status::Suspended => refused("org_suspended", "this organisation is suspended"),
     }
 }
 

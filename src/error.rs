@@ -200,6 +200,10 @@ impl Error {
 fn challenge(code: &str) -> HeaderValue {
     HeaderValue::from_static(match code {
         "unauthenticated" => r#"Bearer realm="insula""#,
+        // RFC 9470
+        "step_up_required" => {
+            r#"Bearer realm="insula", error="insufficient_user_authentication", max_age="300""#
+        }
         _ => r#"Bearer realm="insula", error="invalid_token""#,
     })
 }

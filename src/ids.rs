@@ -102,6 +102,12 @@ ids! {
     CategoryId = "cat";
     /// An order placed in an organisation.
     OrderId = "ord";
+    /// An invitation to an organisation.
+    InvitationId = "inv";
+    /// A line of an organisation's audit.
+    AuditEventId = "aud";
+    /// A mail to be sent.
+    MailId = "eml";
     /// One request, as named in `X-Request-Id`, logs and problems.
     RequestId = "req";
 }

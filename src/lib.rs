@@ -11,8 +11,11 @@ pub mod money;
 // 1 pipes
 pub mod db;
 pub mod local;
+pub mod mail;
 pub mod page;
 pub mod telemetry;
+pub mod trail;
+pub mod vault;
 
 // 2 fence
 pub mod bootstrap;
@@ -26,6 +29,7 @@ pub mod limits;
 
 // 4 means
 pub mod account;
+pub mod audit;
 pub mod caller;
 pub mod openapi;
 pub mod people;

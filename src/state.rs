@@ -1,7 +1,7 @@
 //! `AppState`: everything that requests share, wired once.
 
 use crate::{
-    authn::{self, RevokedSessions, api_key::ApiKeys, jwt::Tokens, password::Hasher},
+    authn::{RevokedSessions, api_key::ApiKeys, jwt::Tokens, password::Hasher},
     authz::Authz,
     bus::{self, Change, Freshness, Heard},
     clock::Clock,
@@ -11,6 +11,7 @@ use crate::{
     limits::{IpLimiter, Limits, Mode, Policy, Scope, TierBook, TierPlan, Unit},
     page::CursorKey,
     tenancy::{OrgDirectory, PlatformDb, gate},
+    vault::{self, Vault},
 };
 use anyhow::anyhow;
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -41,6 +42,8 @@ pub struct Inner {
     /// Decides how much an address may do before it is known who asks.
     pub ip_limiter: IpLimiter,
     pub cursor_key: CursorKey,
+    /// Seals what must be read again.
+    pub vault: Vault,
     /// How far behind the control-plane bus this replica may be.
     pub freshness: Freshness,
 }
@@ -63,7 +66,7 @@ impl AppState {
         let master = config.master_key()?;
         let pools = Pools::open(&config.database).await?;
         let lifetime = Duration::from_secs(config.auth.access_seconds.into());
-        let signing = authn::derive(&master, "insula jwt ed25519");
+        let signing = vault::derive(&master, "insula jwt ed25519");
         let remembered = Remembered {
             directory: OrgDirectory::new(pools.clone()),
             revoked: RevokedSessions::new(lifetime),
@@ -98,7 +101,8 @@ impl AppState {
             hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
-            cursor_key: CursorKey(authn::derive(&master, "insula page cursors")),
+            vault: Vault::new(&master)?,
+            cursor_key: CursorKey(vault::derive(&master, "insula page cursors")),
             platform: PlatformDb::new(pools.clone()),
             directory: remembered.directory,
             revoked: remembered.revoked,

@@ -1,6 +1,6 @@
 //! API keys: `insula_live_…` and `insula_test_…` with a checksum, stored as a hash, remembered when verified.
 
-use super::{Actor, Principal, refresh_token::hash};
+use super::{Actor, Principal, opaque::hash};
 use crate::{
     clock::Clock,
     db::Pools,

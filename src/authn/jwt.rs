@@ -32,7 +32,25 @@ struct Claims {
     sid: SessionId,
     iat: i64,
     exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
+    /// When the person last proved who they are (`OpenID` Connect Core, section 2).
+    auth_time: i64,
+    /// How (RFC 8176): `pwd`, and `otp` for a second factor.
+    amr: Vec<String>,
     jti: TokenId,
+}
+
+/// Whom a token speaks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearer {
+    pub user: UserId,
+    pub org: OrgId,
+    pub session: SessionId,
+    /// When the person last proved who they are, in seconds since 1970.
+    pub signed_in_at: i64,
+    /// With a second factor.
+    pub mfa: bool,
 }
 
 /// Issues and verifies access tokens.
@@ -50,9 +68,8 @@ pub struct Tokens {
 
 #[derive(Clone)]
 struct Verified {
-    user: UserId,
-    org: OrgId,
-    session: SessionId,
+    bearer: Bearer,
+    starts: Option<i64>,
     expires: i64,
 }
 
@@ -94,18 +111,21 @@ impl Tokens {
         self.lifetime
     }
 
-    pub fn issue(&self, user: UserId, org: OrgId, session: SessionId) -> Result<String> {
+    pub fn issue(&self, bearer: &Bearer) -> Result<String> {
         let now = self.clock.now().unix_timestamp();
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.kid.clone());
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
-            sub: user,
-            org,
-            sid: session,
+            sub: bearer.user,
+            org: bearer.org,
+            sid: bearer.session,
             iat: now,
             exp: now + self.lifetime,
+            nbf: None,
+            auth_time: bearer.signed_in_at,
+            amr: ["pwd", "otp"][..=usize::from(bearer.mfa)].iter().map(ToString::to_string).collect(),
             jti: TokenId::new(),
         };
         jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|error| Error::Internal(error.into()))
@@ -123,14 +143,19 @@ impl Tokens {
             self.verified.insert(digest, fresh.clone());
             fresh
         };
-        if self.clock.now().unix_timestamp() >= known.expires {
+        let now = self.clock.now().unix_timestamp();
+        if known.starts.is_some_and(|starts| now < starts) {
+            return Err(invalid());
+        }
+        if now >= known.expires {
             self.verified.invalidate(&digest);
             return Err(Error::Unauthenticated {
                 code: "token_expired",
                 detail: "the access token has expired: trade the refresh token at POST /api/v1/auth/refresh",
             });
         }
-        Ok(Principal { org: known.org, actor: Actor::User { user: known.user, session: known.session } })
+        let Bearer { user, org, session, signed_in_at, mfa } = known.bearer;
+        Ok(Principal { org, actor: Actor::User { user, session, signed_in_at, mfa } })
     }
 
     fn check(&self, token: &str) -> Result<Verified> {
@@ -144,7 +169,14 @@ impl Tokens {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation)
             .map_err(|_| invalid())?
             .claims;
-        Ok(Verified { user: claims.sub, org: claims.org, session: claims.sid, expires: claims.exp })
+        let bearer = Bearer {
+            user: claims.sub,
+            org: claims.org,
+            session: claims.sid,
+            signed_in_at: claims.auth_time,
+            mfa: claims.amr.iter().any(|method| method == "otp"),
+        };
+        Ok(Verified { bearer, starts: claims.nbf, expires: claims.exp })
     }
 }
 
@@ -173,8 +205,13 @@ mod tests {
         Tokens::new(&[seed; 32], issuer, 900, clock.clone()).unwrap()
     }
 
+    fn bearer() -> Bearer {
+        let (user, org, session) = (UserId::new(), OrgId::new(), SessionId::new());
+        Bearer { user, org, session, signed_in_at: 0, mfa: false }
+    }
+
     fn issue(tokens: &Tokens) -> String {
-        tokens.issue(UserId::new(), OrgId::new(), SessionId::new()).unwrap()
+        tokens.issue(&bearer()).unwrap()
     }
 
     fn resign(token: &str, header: &Value) -> String {
@@ -185,9 +222,9 @@ mod tests {
     #[test]
     fn a_token_names_who_it_was_issued_to() {
         let tokens = tokens(1, ISSUER, &Clock::frozen());
-        let (user, org, session) = (UserId::new(), OrgId::new(), SessionId::new());
-        let principal = tokens.verify(&tokens.issue(user, org, session).unwrap()).unwrap();
-        assert_eq!((principal.org, principal.actor.uuid()), (org, user.uuid()));
+        let bearer = bearer();
+        let principal = tokens.verify(&tokens.issue(&bearer).unwrap()).unwrap();
+        assert_eq!((principal.org, principal.actor.uuid()), (bearer.org, bearer.user.uuid()));
     }
 
     #[test]

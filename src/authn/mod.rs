@@ -2,14 +2,13 @@
 
 pub mod api_key;
 pub mod jwt;
+pub mod opaque;
 pub mod password;
-pub mod refresh_token;
 mod revoked;
 
 pub use revoked::RevokedSessions;
 
 use crate::ids::{ApiKeyId, OrgId, SessionId, UserId};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -25,15 +24,24 @@ pub enum Actor {
     User {
         user: UserId,
         session: SessionId,
+        /// When they last proved who they are, in seconds since 1970.
+        signed_in_at: i64,
+        /// And gave a second factor.
+        mfa: bool,
     },
     /// A key has no roles: its scopes are its permissions.
-    ApiKey {
-        key: ApiKeyId,
-        scopes: Arc<[String]>,
-    },
+    ApiKey { key: ApiKeyId, scopes: Arc<[String]> },
 }
 
 impl Actor {
+    /// As the audit calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User { .. } => "user",
+            Self::ApiKey { .. } => "api_key",
+        }
+    }
+
     /// What limits, idempotency and audit know it by.
     pub fn uuid(&self) -> Uuid {
         match self {
@@ -41,12 +49,4 @@ impl Actor {
             Self::ApiKey { key, .. } => key.uuid(),
         }
     }
-}
-
-/// A key for one purpose, from the platform's master key: HMAC-SHA-256 as a key derivation (NIST SP 800-108r1).
-pub fn derive(master: &[u8; 32], purpose: &str) -> [u8; 32] {
-    // HMAC pads a key to its block.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(master);
-    <Hmac<sha2::Sha256>>::new(&block.into()).chain_update(purpose).finalize().into_bytes().into()
 }

@@ -89,6 +89,21 @@ pub fn generate() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 20]>())
 }
 
+pub fn long_enough(password: &SecretString, (): &()) -> garde::Result {
+    match password.expose_secret().chars().count() {
+        12..=256 => Ok(()),
+        _ => Err(garde::Error::new("a password is 12 to 256 characters long")),
+    }
+}
+
+/// Hashing costs by the byte as well.
+pub fn not_endless(password: &SecretString, (): &()) -> garde::Result {
+    match password.expose_secret().len() {
+        0..=1_024 => Ok(()),
+        _ => Err(garde::Error::new("no password is that long")),
+    }
+}
+
 /// A place inside, waiting or at work, given back however that ends.
 struct Place(Arc<AtomicUsize>);
 

@@ -22,12 +22,16 @@ words! {
     /// What something is done to.
     Resource {
         Org = "org",
+        Users = "users",
+        Invitations = "invitations",
         ApiKeys = "api_keys",
+        AuditEvents = "audit_events",
         Categories = "categories",
         Products = "products",
         Orders = "orders",
         PlatformOrgs = "platform_orgs",
         PlatformTiers = "platform_tiers",
+        PlatformKeys = "platform_keys",
     }
 }
 

@@ -1,7 +1,7 @@
 //! `TenantDb`: a handler's door to the data of the caller's org. It holds no connection until asked.
 
 use crate::{
-    caller::{Caller, refused},
+    caller::{Caller, closed},
     error::{Error, Result},
     state::AppState,
     tenancy::{Mode, Status, TenantTx},
@@ -32,17 +32,17 @@ impl TenantDb {
         let mut decided_at = self.caller.decided_at();
         // A policy that moves on between each decision and its transaction is being hammered.
         for _ in 0..3 {
-            let (tx, control) = TenantTx::begin(&self.state.pools, org, mode).await?;
-            if control.status == Status::Suspended {
+            let (tx, opening) = TenantTx::begin(&self.state.pools, org, mode).await?;
+            if opening.status != Status::Active {
                 self.state.directory.forget(org);
-                return Err(refused("org_suspended", "this organisation is suspended"));
+                return Err(closed(opening.status));
             }
-            if decided_at.is_none_or(|version| version == control.policy_version) {
+            if decided_at.is_none_or(|version| version == opening.policy_version) {
                 return Ok(tx);
             }
             // Deciding may need a connection of its own.
             drop(tx);
-            decided_at = self.caller.readmit(&self.state.authz, control.policy_version).await?.decided_at();
+            decided_at = self.caller.readmit(&self.state.authz, opening.policy_version).await?.decided_at();
         }
         Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }

@@ -1,6 +1,6 @@
 //! Which address asks: the peer's, or what trusted proxies say in front of it.
 
-use crate::state::AppState;
+use crate::{state::AppState, trail::ClientIp};
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::HeaderMap,
@@ -9,13 +9,6 @@ use axum::{
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-/// The client's address, and whether it came over TLS as far as is known.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientIp {
-    pub ip: IpAddr,
-    pub https: bool,
-}
 
 pub async fn client_ip(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());

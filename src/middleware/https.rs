@@ -1,7 +1,7 @@
 //! Refuses what came over plain http, where the configuration says so.
 
-use super::{ClientIp, Refusable};
-use crate::{caller::refused, state::AppState};
+use super::Refusable;
+use crate::{caller::refused, state::AppState, trail::ClientIp};
 use axum::{
     extract::{Request, State},
     middleware::Next,

@@ -1,9 +1,10 @@
 //! How often one address may knock before it is known who it is.
 
-use super::{ClientIp, Refusable};
+use super::Refusable;
 use crate::{
     error::{Error, Problem, Result},
     state::AppState,
+    trail::ClientIp,
 };
 use axum::{
     extract::{Request, State},

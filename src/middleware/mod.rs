@@ -15,7 +15,6 @@ mod routes;
 mod security_headers;
 mod trace;
 
-pub use client_ip::ClientIp;
 pub use routes::{PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};

@@ -1,7 +1,7 @@
 //! Which org the principal speaks for, and whether that org is in good standing.
 
 use super::Refusable;
-use crate::{authn::Principal, caller::refused, error::Error, state::AppState, tenancy::Status};
+use crate::{authn::Principal, caller::closed, error::Error, state::AppState, tenancy::Status};
 use anyhow::anyhow;
 use axum::{
     extract::{Request, State},
@@ -14,8 +14,8 @@ pub async fn resolve_org(State(state): State<AppState>, mut request: Request, ne
         return Err(Error::Internal(anyhow!("resolve_org stands below authenticate")));
     };
     let control = state.directory.get(principal.org).await?;
-    if control.status == Status::Suspended {
-        return Err(refused("org_suspended", "this organisation is suspended"));
+    if control.status != Status::Active {
+        return Err(closed(control.status));
     }
     request.extensions_mut().insert(control);
     Ok(next.run(request).await)

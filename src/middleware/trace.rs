@@ -1,7 +1,6 @@
 //! One span and one line in the log for each request.
 
-use super::ClientIp;
-use crate::ids::RequestId;
+use crate::{ids::RequestId, trail::ClientIp};
 use axum::{extract::Request, middleware::Next, response::Response};
 use std::time::Instant;
 use tracing::{Instrument as _, Span, field::Empty};

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     ids::OrgId,
 };
+use ipnet::IpNet;
 use std::{
     sync::{
         Arc,
@@ -19,12 +20,25 @@ const CAPACITY: u64 = 100_000;
 /// The bus forgets a changed org at once; this bounds what a lost race between load and change could leave.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// An org's control row: read by the opening message of every transaction, and remembered here between.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+/// An org's control row, as it is remembered between requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     pub status: Status,
     pub tier: String,
     /// Goes up with every change of who may do what in the org.
+    pub policy_version: i64,
+    /// Whoever signs in must have given a second factor.
+    pub require_mfa: bool,
+    /// Whoever signs in must have confirmed their e-mail address.
+    pub require_verified_email: bool,
+    /// The networks that callers must come from; any where empty.
+    pub allowed_ips: Vec<IpNet>,
+}
+
+/// The part of it that the opening message of every transaction reads again.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Opening {
+    pub status: Status,
     pub policy_version: i64,
 }
 
@@ -36,6 +50,7 @@ pub struct Control {
 pub enum Status {
     Active,
     Suspended,
+    Deleted,
 }
 
 impl Status {
@@ -43,6 +58,7 @@ impl Status {
         match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Deleted => "deleted",
         }
     }
 }

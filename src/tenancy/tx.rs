@@ -4,7 +4,7 @@
 //! inside this org's open transaction (transact-rs/sqlx#4385). This one owns its connection from before the
 //! first byte is sent, and rolls it back, or closes it, whenever it is dropped before its commit returned.
 
-use super::directory::Control;
+use super::directory::Opening;
 use crate::{
     db::Pools,
     error::{Error, Result},
@@ -38,21 +38,21 @@ impl TenantTx {
     ///
     /// # Errors
     /// 503 when no connection is to be had, 404 when there is no such org.
-    pub async fn begin(pools: &Pools, org: OrgId, mode: Mode) -> Result<(Self, Control)> {
+    pub async fn begin(pools: &Pools, org: OrgId, mode: Mode) -> Result<(Self, Opening)> {
         let mut tx = Self { connection: Held::take(&pools.app).await?, org };
         let begin = match mode {
             Mode::Read => "begin read only",
             Mode::Write => "begin",
         };
         // A uuid can't hold a quote. `set local`, because pooled connections and Citus workers see no other.
-        let opening = format!(
+        let message = format!(
             "{begin}; set local app.org_id = '{id}'; \
-             select status, tier, policy_version from org_control where org_id = '{id}'",
+             select status, policy_version from org_control where org_id = '{id}'",
             id = org.uuid()
         );
-        let row = tx.fetch_optional(sqlx::raw_sql(AssertSqlSafe(opening))).await?.ok_or(Error::NotFound)?;
-        let control = Control::from_row(&row)?;
-        Ok((tx, control))
+        let row = tx.fetch_optional(sqlx::raw_sql(AssertSqlSafe(message))).await?.ok_or(Error::NotFound)?;
+        let opening = Opening::from_row(&row)?;
+        Ok((tx, opening))
     }
 
     pub fn org(&self) -> OrgId {

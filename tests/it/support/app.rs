@@ -3,7 +3,7 @@
 use super::{Database, Persona};
 use insula::{
     app::App,
-    authn::password::Hasher,
+    authn::{jwt::Bearer, password::Hasher},
     clock::Clock,
     config::Config,
     ids::{OrgId, SessionId, UserId},
@@ -11,8 +11,9 @@ use insula::{
     state::AppState,
     tenancy::{
         PLATFORM,
-        gate::{self, NewToken, Registration},
+        gate::{self, NewSession, NewToken, Registration},
     },
+    trail::Trail,
 };
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,7 +95,8 @@ impl TestApp {
             slug: &slug,
             org_name: &slug,
         };
-        gate::register(&self.state.pools, &registration).await.unwrap();
+        let trail = Trail::of_the_house(self.clock.now());
+        gate::register(&self.state.pools, &registration, &trail).await.unwrap();
         if tier != "free" {
             let mut platform = self.state.platform.begin().await.unwrap();
             sqlx::query("update org_control set tier = $2 where org_id = $1")
@@ -172,12 +174,15 @@ impl TestApp {
 
     /// As signing in does, less the hashing.
     pub async fn signed_in(&self, user: UserId, org: OrgId) -> Persona {
-        let (session, at) = (SessionId::new(), self.clock.now());
-        let ends = at + time::Duration::days(1);
-        let hash = session.uuid();
-        let token = NewToken { hash: hash.as_bytes(), at, expires_at: ends };
-        gate::open_session(&self.state.pools, session, user, org, ends, &token).await.unwrap();
-        self.bearer(&self.state.tokens.issue(user, org, session).unwrap()).of(user)
+        let (id, trail) = (SessionId::new(), Trail::of_the_house(self.clock.now()));
+        let ends = trail.at + time::Duration::days(1);
+        let session = NewSession { id, user, org, mfa: false, ends };
+        let hash = id.uuid();
+        let token = NewToken { hash: hash.as_bytes(), expires_at: ends };
+        gate::open_session(&self.state.pools, &session, &token, &trail).await.unwrap();
+        let signed_in_at = trail.at.unix_timestamp();
+        let bearer = Bearer { user, org, session: id, signed_in_at, mfa: false };
+        self.bearer(&self.state.tokens.issue(&bearer).unwrap()).of(user)
     }
 
     /// A live key of an organisation with these scopes.

@@ -1,0 +1,54 @@
+//! Mail to be sent: queued in the transaction that wants it, its token sealed.
+
+use super::super::TenantTx;
+use crate::{error::Result, ids::MailId, mail::Template, vault::Vault};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// A mail but for its recipient and its moment.
+pub struct Letter {
+    pub id: MailId,
+    pub template: Template,
+    pub params: Value,
+    /// What its link proves, sealed.
+    pub secret: Option<Vec<u8>>,
+}
+
+impl Letter {
+    pub fn new(template: Template, params: Value) -> Self {
+        Self { id: MailId::new(), template, params, secret: None }
+    }
+
+    /// With the token that its link carries.
+    pub fn with_token(mut self, vault: &Vault, token: &SecretString) -> Result<Self> {
+        self.secret = Some(vault.seal(&sealed_as(self.id), token.expose_secret().as_bytes())?);
+        Ok(self)
+    }
+}
+
+/// The words that a mail's token is sealed with.
+pub fn sealed_as(mail: MailId) -> String {
+    format!("mail {mail}")
+}
+
+/// Queues a mail on behalf of the org of `tx`, to be sent once `tx` has committed.
+pub async fn queue_mail(
+    tx: &mut TenantTx,
+    recipient: &str,
+    letter: &Letter,
+    at: OffsetDateTime,
+) -> Result<()> {
+    sqlx::query!(
+        "select gate_mail($1, $2, $3, $4, $5, $6)",
+        letter.id.uuid(),
+        recipient,
+        letter.template.as_str(),
+        letter.params,
+        letter.secret,
+        at
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
