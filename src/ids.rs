@@ -102,6 +102,8 @@ ids! {
     CategoryId = "cat";
     /// An order placed in an organisation.
     OrderId = "ord";
+    /// A role that an organisation has made for itself.
+    RoleId = "rol";
     /// An invitation to an organisation.
     InvitationId = "inv";
     /// A line of an organisation's audit.

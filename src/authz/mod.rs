@@ -4,7 +4,7 @@ mod org_policy;
 mod permission;
 mod snapshots;
 
-pub use org_policy::{MODEL, OrgPolicy, ROLES};
+pub use org_policy::{CustomRole, MODEL, OrgPolicy, ROLES};
 pub use permission::{Action, Permission, Resource};
 pub use snapshots::{Authz, Standing};
 

@@ -29,12 +29,39 @@ struct RoleSet {
     allowed: [AtomicU64; WORDS],
 }
 
+/// A role that an org has made for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomRole {
+    pub name: String,
+    /// Names of built-in or custom roles.
+    pub inherits: Vec<String>,
+    /// `resource:action`; what no release knows (any more) grants nothing.
+    pub permissions: Vec<String>,
+    pub denied: Vec<String>,
+}
+
 impl OrgPolicy {
-    /// `role_sets` are the distinct sets of roles that members hold at this version.
-    pub async fn build(org: OrgId, version: i64, role_sets: Vec<Vec<String>>) -> anyhow::Result<Self> {
+    /// `custom` are the org's own roles, `role_sets` the distinct sets of roles that members hold at this version.
+    pub async fn build(
+        org: OrgId,
+        version: i64,
+        custom: &[CustomRole],
+        role_sets: Vec<Vec<String>>,
+    ) -> anyhow::Result<Self> {
         let domain = org.to_string();
         let (mut rules, mut links) = built_in(&domain)?;
+        for role in custom {
+            for (permissions, effect) in [(&role.permissions, "allow"), (&role.denied, "deny")] {
+                for permission in permissions.iter().filter_map(|text| text.parse::<Permission>().ok()) {
+                    rules.push(rule(&role.name, &domain, permission, effect));
+                }
+            }
+            links.extend(
+                role.inherits.iter().map(|other| vec![role.name.clone(), other.clone(), domain.clone()]),
+            );
+        }
         let mut names: Vec<String> = rules.iter().chain(&links).map(|rule| rule[0].clone()).collect();
+        names.extend(custom.iter().map(|role| role.name.clone()));
         names.sort();
         names.dedup();
         let sets: Vec<RoleSet> =
@@ -101,6 +128,11 @@ impl RoleSet {
     }
 }
 
+fn rule(role: &str, domain: &str, permission: Permission, effect: &str) -> Vec<String> {
+    let words = [role, domain, permission.resource.as_str(), permission.action.as_str(), effect];
+    words.map(ToOwned::to_owned).to_vec()
+}
+
 type Rules = Vec<Vec<String>>;
 
 /// The rules of `policies/roles.csv` in a domain: grants, and inheritance.
@@ -138,7 +170,7 @@ mod tests {
 
     async fn policy(sets: &[&[&str]]) -> OrgPolicy {
         let sets = sets.iter().map(|set| set.iter().map(|role| (*role).to_owned()).collect()).collect();
-        OrgPolicy::build(OrgId::new(), 1, sets).await.unwrap()
+        OrgPolicy::build(OrgId::new(), 1, &[], sets).await.unwrap()
     }
 
     fn permission(text: &str) -> Permission {

@@ -1,6 +1,6 @@
 //! Which policy is in force in an org, and where a member stands under it.
 
-use super::{OrgPolicy, Permission};
+use super::{CustomRole, OrgPolicy, Permission};
 use crate::{
     db::Pools,
     error::{Error, Result},
@@ -140,8 +140,15 @@ async fn load(pools: &Pools, org: OrgId) -> Result<OrgPolicy> {
     )
     .fetch_all(&mut *tx)
     .await?;
+    let custom = sqlx::query_as!(
+        CustomRole,
+        "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
+        org.uuid()
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     drop(tx);
-    OrgPolicy::build(org, control.policy_version, sets).await.map_err(Error::Internal)
+    OrgPolicy::build(org, control.policy_version, &custom, sets).await.map_err(Error::Internal)
 }
 
 async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>> {

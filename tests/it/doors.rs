@@ -71,7 +71,7 @@ async fn nobody_comes_in_without_the_permission() {
 async fn each_built_in_role_comes_in_where_the_policy_says_and_nowhere_else() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
-    let policy = OrgPolicy::build(OrgId::new(), 1, Vec::new()).await.unwrap();
+    let policy = OrgPolicy::build(OrgId::new(), 1, &[], Vec::new()).await.unwrap();
     let acme = app.org().await;
     let roles =
         [("owner", &acme.owner), ("admin", &acme.admin), ("member", &acme.member), ("viewer", &acme.viewer)];

@@ -8,7 +8,7 @@ use insula::{
 use std::{collections::BTreeSet, fmt::Write as _};
 
 async fn policy() -> OrgPolicy {
-    OrgPolicy::build(OrgId::new(), 1, Vec::new()).await.unwrap()
+    OrgPolicy::build(OrgId::new(), 1, &[], Vec::new()).await.unwrap()
 }
 
 /// What a role may do, by inheritance or by itself.
