@@ -2,7 +2,7 @@
 
 use crate::{
     authn::{Actor, Principal},
-    authz::{self, Authz, Permission, Standing},
+    authz::{self, Authz, Field, Permission, Standing, Uses},
     error::{Error, Problem, Result},
     ids::OrgId,
     limits::Subject,
@@ -17,6 +17,7 @@ pub struct Caller {
     /// None for an API key: it is no member, and its scopes are what it may do.
     standing: Option<Standing>,
     permission: Option<Permission>,
+    uses: Uses,
 }
 
 impl Caller {
@@ -66,13 +67,15 @@ impl Caller {
             }
             (Actor::ApiKey { scopes, .. }, _) => {
                 if let Some(permission) = permission
-                    && !scopes.contains(&permission.to_string())
+                    && !within(scopes, permission)
                 {
                     return Err(authz::refusal(&*authz.policy(principal.org).await?, permission, &[]));
                 }
             }
         }
-        Ok(Self { principal, standing, permission })
+        let caller = Self { principal, standing, permission, uses: authz.uses().clone() };
+        permission.into_iter().for_each(|permission| caller.note(permission));
+        Ok(caller)
     }
 
     pub fn org(&self) -> OrgId {
@@ -92,7 +95,57 @@ impl Caller {
     pub fn may(&self, permission: Permission) -> bool {
         match &self.principal.actor {
             Actor::User { .. } => self.standing.as_ref().is_some_and(|standing| standing.may(permission)),
-            Actor::ApiKey { scopes, .. } => scopes.contains(&permission.to_string()),
+            Actor::ApiKey { scopes, .. } => within(scopes, permission),
+        }
+    }
+
+    /// The same, where the caller is about to make use of it.
+    pub fn exercise(&self, permission: Permission) -> bool {
+        let may = self.may(permission);
+        if may {
+            self.note(permission);
+        }
+        may
+    }
+
+    fn note(&self, permission: Permission) {
+        if let Actor::User { user, .. } = self.principal.actor {
+            self.uses.note(self.principal.org, user, permission);
+        }
+    }
+
+    /// `resources` as the caller may see them.
+    pub fn see<'a, T: 'a>(&self, fields: &[Field<T>], resources: impl IntoIterator<Item = &'a mut T>) {
+        let hidden: Vec<_> = fields.iter().filter(|field| !self.exercise(field.permission)).collect();
+        if !hidden.is_empty() {
+            for resource in resources {
+                hidden.iter().for_each(|field| (field.hide)(resource));
+            }
+        }
+    }
+
+    /// Whether the caller may write those of `fields` that they have `given`, by name.
+    ///
+    /// # Errors
+    /// 403, naming the permission.
+    pub fn check_fields<T>(&self, fields: &[Field<T>], given: &[(&str, bool)]) -> Result<()> {
+        let is_given = |field: &Field<T>| given.iter().any(|(name, is)| *is && *name == field.name);
+        let denied = fields.iter().find(|field| is_given(field) && !self.exercise(field.permission));
+        denied.map_or(Ok(()), |field| Err(self.refusal(field.permission)))
+    }
+
+    /// The 403 of a caller who came in, and does not hold what some of it needs.
+    pub fn refusal(&self, permission: Permission) -> Error {
+        match &self.standing {
+            Some(standing) => authz::refusal(standing.policy(), permission, &standing.roles),
+            None => Error::Forbidden(Box::new(
+                Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "permission_denied",
+                    format!("this needs the scope {permission}: an admin can make a key that has it"),
+                )
+                .with("permission", permission.to_string()),
+            )),
         }
     }
 
@@ -100,6 +153,12 @@ impl Caller {
     pub fn decided_at(&self) -> Option<i64> {
         self.standing.as_ref().map(|standing| standing.policy().version())
     }
+}
+
+/// Whether a key's scopes come to a permission.
+fn within(scopes: &[String], permission: Permission) -> bool {
+    let has = |permission: Permission| scopes.contains(&permission.to_string());
+    has(permission) || permission.implied_by().is_some_and(has)
 }
 
 /// The 403 of an org that is shut.

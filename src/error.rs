@@ -28,6 +28,9 @@ pub enum Error {
     /// 409: the state of things is against it.
     #[error("{detail}")]
     Conflict { code: &'static str, detail: String },
+    /// 409: something that is named stands in the way.
+    #[error("{0:?}")]
+    Blocked(Box<Problem>),
     /// 412: fetch it again, somebody was faster.
     #[error("the version named by If-Match is gone")]
     Stale,
@@ -185,7 +188,10 @@ impl Error {
                 "if_match_required",
                 "send the ETag you last saw as If-Match, or * to overwrite whatever is there",
             ),
-            Self::Forbidden(problem) | Self::Unacceptable(problem) | Self::Limited(problem) => *problem,
+            Self::Forbidden(problem)
+            | Self::Blocked(problem)
+            | Self::Unacceptable(problem)
+            | Self::Limited(problem) => *problem,
             Self::Unavailable(detail) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
             Self::Internal(cause) => {

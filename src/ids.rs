@@ -2,6 +2,7 @@
 //!
 //! Holding an id proves that it is well formed: the only ways in are `new`, `parse` and the database.
 
+use sha2::Digest as _;
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -112,6 +113,16 @@ ids! {
     MailId = "eml";
     /// One request, as named in `X-Request-Id`, logs and problems.
     RequestId = "req";
+}
+
+impl RoleId {
+    /// That of a built-in role, the same in every organisation: RFC 9562, version 8, of its name.
+    pub fn of_built_in(name: &str) -> Self {
+        let digest = sha2::Sha256::digest(format!("insula built-in role {name}"));
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one home of fresh uuids")]

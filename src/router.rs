@@ -1,18 +1,23 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    api::{
+        api_keys, auth, categories, docs, health, limits, me, orders, org, permissions, products, roles,
+        tiers, user_permissions,
+    },
     extract::Json,
     middleware, openapi, operator,
     state::AppState,
 };
-use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use axum::{Extension, Router, extract::State, response::IntoResponse, routing::get};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub fn router(state: &AppState) -> Router {
     let (api, document) = described(Some(state), &state.config.http.public_url);
+    let catalogue = permissions::Catalogue::of(&document);
     let router = api
+        .layer(Extension(catalogue))
         .route("/.well-known/jwks.json", get(jwks))
         .merge(health::router())
         .merge(docs::router(document))
@@ -27,6 +32,9 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         auth::routes(),
         me::routes(),
         org::routes(),
+        permissions::routes(),
+        roles::routes(),
+        user_permissions::routes(),
         api_keys::routes(),
         limits::routes(),
         categories::routes(),

@@ -15,8 +15,11 @@ pub mod limits;
 pub mod me;
 pub mod orders;
 pub mod org;
+pub mod permissions;
 pub mod products;
+pub mod roles;
 pub mod tiers;
+pub mod user_permissions;
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,12 +1,23 @@
 //! What a role may do: permissions, the built-in roles of `policies/`, and decisions by Casbin.
 
+mod field;
+pub mod guard;
+#[cfg(test)]
+mod histories;
 mod org_policy;
 mod permission;
+mod permission_set;
+mod role_graph;
 mod snapshots;
+mod uses;
 
+pub use field::Field;
 pub use org_policy::{CustomRole, MODEL, OrgPolicy, ROLES};
 pub use permission::{Action, Permission, Resource};
+pub use permission_set::PermissionSet;
+pub use role_graph::{DEEPEST, RoleGraph, RoleNode, Source};
 pub use snapshots::{Authz, Standing};
+pub use uses::Uses;
 
 use crate::error::{Error, Problem};
 use axum::http::StatusCode;

@@ -47,7 +47,9 @@ words! {
         Pay = "pay",
         Fulfil = "fulfil",
         Cancel = "cancel",
+        CancelOwn = "cancel_own",
         Refund = "refund",
+        ReadCost = "read_cost",
     }
 }
 
@@ -71,6 +73,78 @@ impl Permission {
             .iter()
             .flat_map(|&resource| Action::ALL.iter().map(move |&action| Self { resource, action }))
     }
+
+    /// Whether it is an operator's, and nothing that an org gives.
+    pub fn is_platforms(self) -> bool {
+        self.resource.as_str().starts_with("platform_")
+    }
+
+    /// What whoever holds this one holds as well.
+    pub const fn implied(self) -> Option<Self> {
+        match (self.resource, self.action) {
+            (Resource::Orders, Action::Cancel) => {
+                Some(Self { resource: Resource::Orders, action: Action::CancelOwn })
+            }
+            _ => None,
+        }
+    }
+
+    /// The one that holding this one follows from, if there is any.
+    pub fn implied_by(self) -> Option<Self> {
+        Self::all().find(|stronger| stronger.implied() == Some(self))
+    }
+
+    /// What it lets somebody do, in a sentence; none for a pair that means nothing.
+    pub const fn sentence(self) -> Option<&'static str> {
+        use Action::{Cancel, CancelOwn, Create, Delete, Fulfil, Pay, Read, ReadCost, Refund, Update};
+        Some(match (self.resource, self.action) {
+            (Resource::Org, Read) => "See the organisation.",
+            (Resource::Org, Update) => "Change the organisation and what it asks of its members.",
+            (Resource::Org, Delete) => "Delete the organisation.",
+            (Resource::Users, Read) => "See the members and what they may do.",
+            (Resource::Users, Update) => "Change the roles, tier and status of members.",
+            (Resource::Users, Delete) => "Remove members.",
+            (Resource::Invitations, Read) => "See who is invited.",
+            (Resource::Invitations, Create) => "Invite people.",
+            (Resource::Invitations, Update) => "Send invitations again.",
+            (Resource::Invitations, Delete) => "Withdraw invitations.",
+            (Resource::Roles, Read) => "See the roles.",
+            (Resource::Roles, Create) => "Make roles, of no more than you hold yourself.",
+            (Resource::Roles, Update) => "Change roles that hold no more than you do yourself.",
+            (Resource::Roles, Delete) => "Delete roles that hold no more than you do yourself.",
+            (Resource::ApiKeys, Read) => "See the API keys, without their secrets.",
+            (Resource::ApiKeys, Create) => "Make API keys, of no more than you hold yourself.",
+            (Resource::ApiKeys, Update) => "Change and rotate API keys.",
+            (Resource::ApiKeys, Delete) => "Revoke API keys.",
+            (Resource::AuditEvents, Read) => "See who did what.",
+            (Resource::Decisions, Read) => "See why others were let in or refused.",
+            (Resource::Categories, Read) => "See the categories.",
+            (Resource::Categories, Create) => "Create categories.",
+            (Resource::Categories, Update) => "Rename and move categories.",
+            (Resource::Categories, Delete) => "Delete categories.",
+            (Resource::Products, Read) => "See the products.",
+            (Resource::Products, ReadCost) => "See and set what products cost the organisation itself.",
+            (Resource::Products, Create) => "Create products.",
+            (Resource::Products, Update) => "Change products.",
+            (Resource::Products, Delete) => "Delete products.",
+            (Resource::Orders, Read) => "See the orders.",
+            (Resource::Orders, Create) => "Place orders.",
+            (Resource::Orders, Update) => "Change the note and metadata of orders.",
+            (Resource::Orders, Pay) => "Mark orders as paid.",
+            (Resource::Orders, Fulfil) => "Mark orders as fulfilled.",
+            (Resource::Orders, CancelOwn) => "Cancel the orders that one has placed oneself.",
+            (Resource::Orders, Cancel) => "Cancel orders, whoever placed them.",
+            (Resource::Orders, Refund) => "Refund orders.",
+            _ => return None,
+        })
+    }
+
+    /// A permission that an org may give to its own roles.
+    pub fn of_tenants(text: &str) -> Option<Self> {
+        text.parse()
+            .ok()
+            .filter(|permission: &Self| permission.sentence().is_some() && !permission.is_platforms())
+    }
 }
 
 impl fmt::Display for Permission {
@@ -83,6 +157,9 @@ impl FromStr for Permission {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::all().find(|permission| permission.to_string() == text).ok_or(())
+        let (resource, action) = text.split_once(':').ok_or(())?;
+        let resource = Resource::ALL.iter().find(|known| known.as_str() == resource).ok_or(())?;
+        let action = Action::ALL.iter().find(|known| known.as_str() == action).ok_or(())?;
+        Ok(Self { resource: *resource, action: *action })
     }
 }

@@ -1,7 +1,8 @@
 //! Which policy is in force in an org, and where a member stands under it.
 
-use super::{CustomRole, OrgPolicy, Permission};
+use super::{CustomRole, OrgPolicy, Permission, Uses};
 use crate::{
+    clock::Clock,
     db::Pools,
     error::{Error, Result},
     ids::{OrgId, UserId},
@@ -26,6 +27,7 @@ pub struct Authz {
     policies: moka::sync::Cache<OrgId, Arc<OrgPolicy>>,
     members: moka::sync::Cache<(OrgId, i64, UserId), Option<Member>>,
     changes: Arc<AtomicU64>,
+    uses: Uses,
 }
 
 #[derive(Clone)]
@@ -60,13 +62,19 @@ impl Standing {
 }
 
 impl Authz {
-    pub fn new(pools: Pools) -> Self {
+    pub fn new(pools: Pools, clock: Clock) -> Self {
         Self {
+            uses: Uses::new(clock),
             pools,
             policies: moka::sync::Cache::builder().max_capacity(POLICIES).time_to_live(LONGEST).build(),
             members: moka::sync::Cache::builder().max_capacity(MEMBERS).time_to_live(LONGEST).build(),
             changes: Arc::default(),
         }
+    }
+
+    /// Who makes use of what.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// Where `user` stands in `org`, or none where they are no member, by what this replica remembers.
@@ -147,6 +155,7 @@ async fn load(pools: &Pools, org: OrgId) -> Result<OrgPolicy> {
     )
     .fetch_all(&mut *tx)
     .await?;
+    let custom: Vec<_> = custom.into_iter().map(CustomRole::with_implied).collect();
     drop(tx);
     OrgPolicy::build(org, control.policy_version, &custom, sets).await.map_err(Error::Internal)
 }

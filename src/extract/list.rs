@@ -1,6 +1,7 @@
 //! List requests: a resource declares its `Listing` once, and query, cursor and documentation follow from it.
 
 use crate::{
+    authz::Field,
     caller::Caller,
     error::{Error, Result},
     page::{Asked, Kind, Listing, Page},
@@ -23,22 +24,33 @@ use utoipa::{
 };
 
 /// A resource that can be listed, a page at a time.
-pub trait Listed: Sized {
+pub trait Listed: Sized + 'static {
     type Row: for<'row> FromRow<'row, PgRow> + Into<Self>;
     const LISTING: &'static Listing;
+    /// Those of its fields that not everybody may see; the rest of the room is told by `TenantRoutes::hide`.
+    const FIELDS: &'static [Field<Self>] = &[];
 }
 
 /// A list request that fits the resource's listing, checked before any connection is taken.
 pub struct List<T> {
     asked: Asked,
     target: String,
+    caller: Caller,
     resource: PhantomData<T>,
 }
 
 impl<T: Listed> List<T> {
-    /// The page, of what `tx` may see.
+    /// The page, of what `tx` and the caller may see.
     pub async fn page(&self, tx: &mut PgConnection) -> Result<Page<T>> {
-        self.asked.fetch::<T::Row, T>(tx).await
+        let mut page = self.asked.fetch::<T::Row, T>(tx).await?;
+        self.caller.see(T::FIELDS, &mut page.data);
+        Ok(page)
+    }
+
+    /// The same list for the caller as a transaction knows them.
+    #[must_use]
+    pub fn seen_by(self, caller: Caller) -> Self {
+        Self { caller, ..self }
     }
 
     /// The page, with the link to the next one that RFC 8288 clients follow.
@@ -63,6 +75,11 @@ impl<T: Listed> FromRequestParts<AppState> for List<T> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let query: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
             .map_err(|_| Error::malformed("malformed_query", "the query string can't be read"))?;
+        if let Some(field) =
+            T::FIELDS.iter().find(|field| asks_for(field.name, &query) && !caller.may(field.permission))
+        {
+            return Err(caller.refusal(field.permission));
+        }
         let asked = Asked::parse(T::LISTING, caller.org().uuid(), &state.cursor_key, &query)?;
         let kept: Vec<_> = query.iter().filter(|(name, _)| name != "cursor").collect();
         let kept = serde_urlencoded::to_string(&kept).unwrap_or_default();
@@ -70,8 +87,16 @@ impl<T: Listed> FromRequestParts<AppState> for List<T> {
         // Nested routers see their own part of the path; clients need the whole.
         let path =
             parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
-        Ok(Self { asked, target: format!("{path}?{kept}{joint}"), resource: PhantomData })
+        Ok(Self { asked, target: format!("{path}?{kept}{joint}"), caller, resource: PhantomData })
     }
+}
+
+/// Whether a list is sorted or filtered by a field: either tells of its value.
+fn asks_for(field: &str, query: &[(String, String)]) -> bool {
+    query.iter().any(|(name, value)| {
+        let filtered = name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        filtered || name == "sort" && value.trim_start_matches('-') == field
+    })
 }
 
 /// The query parameters of a list, for its OpenAPI operation.
@@ -123,4 +148,20 @@ fn parameter(name: &str, about: &str, schema: ObjectBuilder) -> Parameter {
         .description(Some(about))
         .schema(Some(schema))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_tells_of_a_field_that_it_is_sorted_or_filtered_by() {
+        let asks = |name: &str, value: &str| asks_for("cost", &[(name.to_owned(), value.to_owned())]);
+        for (name, value) in [("sort", "cost"), ("sort", "-cost"), ("cost", "3"), ("cost_gte", "3")] {
+            assert!(asks(name, value), "{name}={value}");
+        }
+        for (name, value) in [("sort", "price"), ("costume", "red"), ("price_gte", "3"), ("q", "cost")] {
+            assert!(!asks(name, value), "{name}={value}");
+        }
+    }
 }

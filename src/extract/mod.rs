@@ -4,12 +4,14 @@ mod if_match;
 mod json;
 mod list;
 mod path;
+mod query;
 mod tenant_db;
 
 pub use if_match::{ETag, IfMatch};
 pub use json::{Action, Json};
 pub use list::{List, ListParams, Listed};
 pub use path::Path;
+pub use query::Query;
 pub use tenant_db::TenantDb;
 
 use crate::{

@@ -17,19 +17,30 @@ pub struct TenantDb {
 impl TenantDb {
     /// A transaction that may write; commit it.
     pub async fn begin(&self) -> Result<TenantTx> {
-        self.open(Mode::Write).await
+        Ok(self.open(Mode::Write).await?.0)
     }
 
     /// A read-only transaction; drop it when the rows are read.
     pub async fn read(&self) -> Result<TenantTx> {
+        Ok(self.open(Mode::Read).await?.0)
+    }
+
+    /// The same as [`begin`](Self::begin), and the caller as decided under the policy that the transaction began with:
+    /// for handlers that ask for more than their door did.
+    pub async fn begin_as(&self) -> Result<(TenantTx, Caller)> {
+        self.open(Mode::Write).await
+    }
+
+    /// The same for a transaction that only reads.
+    pub async fn read_as(&self) -> Result<(TenantTx, Caller)> {
         self.open(Mode::Read).await
     }
 
     /// No statement of a handler runs under a policy older than its transaction: the message that opens one
     /// reads the org's policy version, and where that has moved on the decision is made again.
-    async fn open(&self, mode: Mode) -> Result<TenantTx> {
+    async fn open(&self, mode: Mode) -> Result<(TenantTx, Caller)> {
         let org = self.caller.org();
-        let mut decided_at = self.caller.decided_at();
+        let mut caller = self.caller.clone();
         // A policy that moves on between each decision and its transaction is being hammered.
         for _ in 0..3 {
             let (tx, opening) = TenantTx::begin(&self.state.pools, org, mode).await?;
@@ -37,12 +48,12 @@ impl TenantDb {
                 self.state.directory.forget(org);
                 return Err(closed(opening.status));
             }
-            if decided_at.is_none_or(|version| version == opening.policy_version) {
-                return Ok(tx);
+            if caller.decided_at().is_none_or(|version| version == opening.policy_version) {
+                return Ok((tx, caller));
             }
             // Deciding may need a connection of its own.
             drop(tx);
-            decided_at = self.caller.readmit(&self.state.authz, opening.policy_version).await?.decided_at();
+            caller = caller.readmit(&self.state.authz, opening.policy_version).await?;
         }
         Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }

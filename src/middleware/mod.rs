@@ -15,7 +15,7 @@ mod routes;
 mod security_headers;
 mod trace;
 
-pub use routes::{PublicRoutes, TenantRoutes};
+pub use routes::{FURTHER, PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};
 use axum::{

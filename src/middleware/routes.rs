@@ -2,7 +2,7 @@
 
 use super::{Door, public, tenant};
 use crate::{
-    authz::{Action, Permission, Resource},
+    authz::{Action, Field, Permission, Resource},
     state::AppState,
 };
 use axum::routing::MethodRouter;
@@ -27,6 +27,9 @@ pub struct TenantRoutes {
     doors: Vec<(Option<Permission>, Option<u32>, Route)>,
 }
 
+/// In the documentation of an operation: permissions that its handler asks for, for some of what it does.
+pub const FURTHER: &str = "x-further-permissions";
+
 impl TenantRoutes {
     /// Routes of `resource`, each behind a permission on it.
     pub fn of(resource: Resource) -> Self {
@@ -48,6 +51,28 @@ impl TenantRoutes {
     pub fn allow(mut self, action: Action, route: Route) -> Self {
         let permission = self.resource.map(|resource| Permission { resource, action });
         self.doors.push((permission, None, route));
+        self
+    }
+
+    /// Says of the operation that was allowed last that its handler asks for `action` as well, for some of what it does.
+    #[must_use]
+    pub fn further(mut self, action: Action) -> Self {
+        let further = self.resource.map(|resource| Permission { resource, action });
+        if let (Some(further), Some((.., (_, paths, _)))) = (further, self.doors.last_mut()) {
+            operations(paths).for_each(|(_, operation)| describe_further(operation, further));
+        }
+        self
+    }
+
+    /// Says of the operations so far that answer with a resource that some of its `fields` are hidden from who may not
+    /// see them.
+    #[must_use]
+    pub fn hide<T>(mut self, fields: &[Field<T>]) -> Self {
+        for (.., (_, paths, _)) in &mut self.doors {
+            for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Delete) {
+                fields.iter().for_each(|field| describe_further(operation, field.permission));
+            }
+        }
         self
     }
 
@@ -120,6 +145,14 @@ fn describe_door(operation: &mut Operation, door: Door) {
     answer(operation, "403", "The caller's role does not hold the permission; the answer names it.");
     answer(operation, "429", "A limit of the org's tier is used up; the answer names it.");
     answer_common(operation);
+}
+
+fn describe_further(operation: &mut Operation, permission: Permission) {
+    let extensions = operation.extensions.get_or_insert_default();
+    let further = extensions.entry(FURTHER.to_owned()).or_insert_with(|| serde_json::json!([]));
+    if let Some(further) = further.as_array_mut() {
+        further.push(permission.to_string().into());
+    }
 }
 
 /// What follows from an operation's parameters and body, so that rooms need not say it.

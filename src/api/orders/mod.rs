@@ -6,11 +6,12 @@ use super::given;
 use crate::{
     authn::Actor,
     authz::{
-        Action::{Cancel, Create, Fulfil, Pay, Read, Refund, Update},
+        Action::{Cancel, CancelOwn, Create, Fulfil, Pay, Read, Refund, Update},
+        Permission,
         Resource::Orders,
     },
     caller::Caller,
-    error::{Error, OptionExt as _, Result},
+    error::{Error, OptionExt as _, Problem, Result},
     extract::{Action, ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
     idempotency::{Asked, IdempotencyKey},
     ids::{OrderId, ProductId},
@@ -38,7 +39,8 @@ pub fn routes() -> TenantRoutes {
         .allow(Update, routes!(update_order))
         .allow(Pay, routes!(pay_order))
         .allow(Fulfil, routes!(fulfil_order))
-        .allow(Cancel, routes!(cancel_order))
+        .allow(CancelOwn, routes!(cancel_order))
+        .further(Cancel)
         .allow(Refund, routes!(refund_order))
 }
 
@@ -251,9 +253,11 @@ async fn fulfil_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Resul
 
 /// Cancel an order
 ///
-/// Its stock is given back.
+/// Its stock is given back. Who may cancel their own orders only is told so of another's: 403 `not_yours`.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "orders", params(("id" = OrderId, Path)),
     responses((status = 200, description = "It is cancelled.", body = Order),
+              (status = 403, description = "It is another's order, or no order is yours to cancel; the answer names the \
+               permission."),
               (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves.")))]
 async fn cancel_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
     advance(&db, id, Move::Cancel).await
@@ -295,8 +299,11 @@ impl Move {
 }
 
 async fn advance(db: &TenantDb, id: OrderId, step: Move) -> Result<Response> {
-    let mut tx = db.begin().await?;
+    let (mut tx, caller) = db.begin_as().await?;
     let order = store::lock(&mut tx, id).await?.or_not_found()?;
+    if step == Move::Cancel {
+        check_own(&caller, &order)?;
+    }
     let Some(next) = step.from(order.status) else { return Err(unlawful(order.status)) };
     store::set_status(&mut tx, id, next).await?;
     if matches!(next, OrderStatus::Cancelled | OrderStatus::Refunded) {
@@ -305,6 +312,20 @@ async fn advance(db: &TenantDb, id: OrderId, step: Move) -> Result<Response> {
     let order = store::select(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(tagged(order).into_response())
+}
+
+/// Whoever may not cancel any order may cancel those that they have placed.
+fn check_own(caller: &Caller, order: &store::Locked) -> Result<()> {
+    const ANY: Permission = Permission { resource: Orders, action: Cancel };
+    if order.placed_by == placed_by(caller.actor()) || caller.exercise(ANY) {
+        return Ok(());
+    }
+    let detail = format!("somebody else placed this order: to cancel it needs the permission {ANY}");
+    Err(Error::Forbidden(Box::new(
+        Problem::new(StatusCode::FORBIDDEN, "not_yours", detail)
+            .with("permission", ANY.to_string())
+            .with("your_roles", caller.roles()),
+    )))
 }
 
 fn unlawful(status: OrderStatus) -> Error {

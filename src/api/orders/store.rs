@@ -190,17 +190,25 @@ pub struct Locked {
     pub note: String,
     pub metadata: Json<Metadata>,
     pub version: i64,
+    /// A user or a key.
+    pub placed_by: (Option<Uuid>, Option<Uuid>),
 }
 
 pub async fn lock(tx: &mut TenantTx, id: OrderId) -> Result<Option<Locked>> {
-    let row = sqlx::query_as!(
-        Locked,
-        r#"select status as "status: _", note, metadata as "metadata: _", version
+    let row = sqlx::query!(
+        r#"select status as "status: OrderStatus", note, metadata as "metadata: Json<Metadata>", version,
+                  placed_by_user, placed_by_key
            from orders where org_id = $1 and id = $2 for update"#,
         tx.org().uuid(),
         id.uuid()
     );
-    Ok(row.fetch_optional(&mut **tx).await?)
+    Ok(row.fetch_optional(&mut **tx).await?.map(|row| Locked {
+        status: row.status,
+        note: row.note,
+        metadata: row.metadata,
+        version: row.version,
+        placed_by: (row.placed_by_user, row.placed_by_key),
+    }))
 }
 
 pub async fn update(tx: &mut TenantTx, id: OrderId, note: &str, metadata: &Metadata) -> Result<()> {

@@ -5,9 +5,11 @@ mod store;
 use super::given;
 use crate::{
     authz::{
-        Action::{Create, Delete, Read, Update},
+        Action::{Create, Delete, Read, ReadCost, Update},
+        Field, Permission,
         Resource::Products,
     },
+    caller::Caller,
     error::{Error, OptionExt as _, Result},
     extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
     ids::{CategoryId, ProductId},
@@ -33,6 +35,7 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(get_product))
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
+        .hide(Product::FIELDS)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -45,7 +48,10 @@ pub struct Product {
     #[schema(max_length = 10_000)]
     pub description: String,
     pub price: Money,
-    pub cost: Option<Money>,
+    /// Left out for whoever may not see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Money>)]
+    pub cost: Option<Option<Money>>,
     #[schema(example = 40, minimum = 0)]
     pub stock: i32,
     pub category_id: Option<CategoryId>,
@@ -129,8 +135,12 @@ pub struct ProductPatch {
     pub metadata: Option<MetadataPatch>,
 }
 
+const READ_COST: Permission = Permission { resource: Products, action: ReadCost };
+
 impl Listed for Product {
     type Row = store::ProductRow;
+    const FIELDS: &'static [Field<Self>] =
+        &[Field { name: "cost", permission: READ_COST, hide: |product| product.cost = None }];
     const LISTING: &'static Listing = &Listing {
         columns: store::COLUMNS,
         from: "products where org_id = $1 and deleted_at is null",
@@ -179,28 +189,36 @@ impl Listed for Product {
 #[utoipa::path(get, path = "/products", tag = "products", params(ListParams<Product>),
     responses((status = 200, description = "A page of products.", body = Page<Product>)))]
 async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
-    let page = list.page(&mut *db.read().await?).await?;
+    let (mut tx, caller) = db.read_as().await?;
+    let list = list.seen_by(caller);
+    let page = list.page(&mut tx).await?;
+    drop(tx);
     Ok(list.answer(page))
 }
 
 /// Create a product
+///
+/// With a cost only for whoever may see it.
 #[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct,
     responses((status = 201, description = "It exists.", body = Product),
               (status = 409, description = "The sku is taken.")))]
 async fn create_product(db: TenantDb, Json(new): Json<NewProduct>) -> Result<Response> {
-    let mut tx = db.begin().await?;
+    let (mut tx, caller) = db.begin_as().await?;
+    caller.check_fields(Product::FIELDS, &[("cost", new.cost.is_some())])?;
     let product = store::insert(&mut tx, &new).await?;
     tx.commit().await?;
     let location = [(header::LOCATION, format!("/api/v1/products/{}", product.id))];
-    Ok((StatusCode::CREATED, location, tagged(product)).into_response())
+    Ok((StatusCode::CREATED, location, tagged(&caller, product)).into_response())
 }
 
 /// Fetch one product
 #[utoipa::path(get, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path)),
     responses((status = 200, description = "The product.", body = Product)))]
 async fn get_product(db: TenantDb, Path(id): Path<ProductId>) -> Result<Response> {
-    let product = store::select(&mut db.read().await?, id).await?.or_not_found()?;
-    Ok(tagged(product).into_response())
+    let (mut tx, caller) = db.read_as().await?;
+    let product = store::select(&mut tx, id).await?.or_not_found()?;
+    drop(tx);
+    Ok(tagged(&caller, product).into_response())
 }
 
 /// Change a product
@@ -214,13 +232,14 @@ async fn update_product(
     expected: IfMatch,
     Json(patch): Json<ProductPatch>,
 ) -> Result<Response> {
-    let mut tx = db.begin().await?;
+    let (mut tx, caller) = db.begin_as().await?;
     let mut product = store::lock(&mut tx, id).await?.or_not_found()?;
     expected.check(product.version)?;
-    product.apply(patch)?;
+    caller.check_fields(Product::FIELDS, &[("cost", patch.cost.is_some())])?;
+    product.apply(patch, caller.may(READ_COST))?;
     let product = store::update(&mut tx, &product).await?;
     tx.commit().await?;
-    Ok(tagged(product).into_response())
+    Ok(tagged(&caller, product).into_response())
 }
 
 /// Delete a product
@@ -237,14 +256,14 @@ async fn delete_product(db: TenantDb, Path(id): Path<ProductId>, expected: IfMat
 }
 
 impl Product {
-    fn apply(&mut self, patch: ProductPatch) -> Result<()> {
+    fn apply(&mut self, patch: ProductPatch, sees_cost: bool) -> Result<()> {
         let ProductPatch { sku, name, description, price, cost, stock, category_id, is_active, metadata } =
             patch;
         self.sku = sku.unwrap_or(std::mem::take(&mut self.sku));
         self.name = name.unwrap_or(std::mem::take(&mut self.name));
         self.description = description.unwrap_or(std::mem::take(&mut self.description));
         self.price = price.unwrap_or(self.price.clone());
-        self.cost = cost.unwrap_or(self.cost.take());
+        let cost = cost.unwrap_or(self.cost.take().flatten());
         self.stock = stock.unwrap_or(self.stock);
         self.category_id = category_id.unwrap_or(self.category_id);
         self.is_active = is_active.unwrap_or(self.is_active);
@@ -253,8 +272,12 @@ impl Product {
                 .patched(&patch)
                 .map_err(|error| Error::invalid("/metadata", "invalid", error.message()))?;
         }
-        same_currency(&self.price)(&self.cost, &())
-            .map_err(|error| Error::invalid("/cost", "invalid", error.message()))
+        // Whoever can't see the cost learns no more than that the currency must stay.
+        let place = if sees_cost { "/cost" } else { "/price/currency" };
+        same_currency(&self.price)(&cost, &())
+            .map_err(|error| Error::invalid(place, "invalid", error.message()))?;
+        self.cost = Some(cost);
+        Ok(())
     }
 }
 
@@ -272,6 +295,7 @@ fn yes() -> bool {
     true
 }
 
-fn tagged(product: Product) -> impl IntoResponse {
+fn tagged(caller: &Caller, mut product: Product) -> impl IntoResponse {
+    caller.see(Product::FIELDS, [&mut product]);
     (<[_; 1]>::from(ETag(product.version)), Json(product))
 }
