@@ -1,7 +1,7 @@
 //! Permissions: all that a role or a key can be given, and what asks for it.
 
 use crate::{
-    authz::Permission,
+    authz::{Permission, Resource::Roles},
     extract::Json,
     middleware::{FURTHER, TenantRoutes},
 };
@@ -15,7 +15,7 @@ use utoipa::{
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(list_permissions))
+    TenantRoutes::of(Roles).allow_members(routes!(list_permissions))
 }
 
 /// Every permission that a route asks for: made once, of the routes themselves.

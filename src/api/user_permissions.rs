@@ -2,12 +2,7 @@
 
 use crate::{
     authn::Actor,
-    authz::{
-        Action::Read,
-        Permission,
-        Resource::Users,
-        {RoleGraph, Source},
-    },
+    authz::{Action::Read, Permission, Resource::Users, RoleGraph, Source},
     caller::Caller,
     error::{OptionExt as _, Result},
     extract::{Json, Path, TenantDb},
@@ -20,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_user_permissions))
+    TenantRoutes::of(Users).allow_members(routes!(get_user_permissions)).further(Read)
 }
 
 #[derive(Serialize, ToSchema)]

@@ -6,7 +6,7 @@ use crate::{error::Error, ids::OrgId};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
 
-const NAMES: [&str; 7] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6"];
+const NAMES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 const BUILT_IN: [&str; 4] = ["viewer", "member", "admin", "owner"];
 /// With orders:cancel_own, which orders:cancel implies.
 const PERMISSIONS: [&str; 7] = [
@@ -25,7 +25,8 @@ type Pick = usize;
 
 #[derive(Clone, Debug)]
 struct Draft {
-    name: &'static str,
+    /// None: one that is free.
+    name: Option<&'static str>,
     inherits: Vec<Pick>,
     permissions: Vec<&'static str>,
     denied: Vec<&'static str>,
@@ -46,12 +47,16 @@ fn pick() -> impl Strategy<Value = Pick> {
 
 fn draft() -> impl Strategy<Value = Draft> {
     let permission = || select(&PERMISSIONS[..]);
-    (select(&NAMES[..]), vec(pick(), 0..=2), vec(permission(), 0..=2), vec(permission(), 0..=1)).prop_map(
-        |(name, inherits, permissions, mut denied)| {
+    (
+        proptest::option::weighted(0.2, select(&NAMES[..])),
+        vec(pick(), 0..=2),
+        vec(permission(), 0..=2),
+        vec(permission(), 0..=1),
+    )
+        .prop_map(|(name, inherits, permissions, mut denied)| {
             denied.retain(|text| !permissions.contains(text));
             Draft { name, inherits, permissions, denied }
-        },
-    )
+        })
 }
 
 fn act() -> impl Strategy<Value = (usize, Act)> {
@@ -137,9 +142,10 @@ impl Naive {
     }
 
     fn drafted(&self, draft: &Draft) -> CustomRole {
+        let free = NAMES.into_iter().find(|name| !self.roles.contains_key(*name));
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         CustomRole {
-            name: draft.name.to_owned(),
+            name: draft.name.or(free).unwrap_or("c0").to_owned(),
             inherits: draft.inherits.iter().map(|pick| self.picked(*pick)).collect(),
             permissions: owned(&draft.permissions),
             denied: owned(&draft.denied),
@@ -200,11 +206,11 @@ fn nobody_comes_to_hold_what_the_one_who_gave_it_did_not() {
     let mut refused: BTreeMap<String, u32> = BTreeMap::new();
     let counts = std::cell::RefCell::new((&mut passed, &mut refused));
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 250,
+        cases: 150,
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let run = runner.run(&vec(act(), 1..60), |history| {
+    let run = runner.run(&vec(act(), 1..80), |history| {
         let mut org = Naive::founded();
         for (writer, act) in history {
             let held = org.may(&org.members[writer]);

@@ -55,13 +55,15 @@ async fn what_routes_ask_for_and_what_roles_hold_is_the_same() {
     let asked: BTreeSet<String> = document
         .operations()
         .iter()
-        .filter_map(|operation| {
-            let permission = operation.permission()?;
-            assert!(
-                permission.parse::<Permission>().is_ok(),
-                "{operation} asks for {permission}: no such thing"
-            );
-            Some(permission.to_owned())
+        .flat_map(|operation| {
+            let asked: Vec<_> = operation.permission().into_iter().chain(operation.further()).collect();
+            for permission in &asked {
+                let known = permission.parse::<Permission>();
+                assert!(known.is_ok(), "{operation} asks for {permission}: no such thing");
+                let told = known.unwrap().is_platforms() || known.unwrap().sentence().is_some();
+                assert!(told, "{permission} needs a sentence in authz/permission.rs");
+            }
+            asked.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
         })
         .collect();
     let held: BTreeSet<String> = policy.roles().iter().flat_map(|role| held_by(&policy, role)).collect();

@@ -22,6 +22,12 @@ async fn make(by: &Persona, operation: &str, collection: &str) -> String {
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
         "/api/v1/products" => product(),
+        "/api/v1/roles" => json!({"name": fresh("role").replace(' ', "-"), "permissions": ["products:read"]}),
+        // Themselves: people come by invitation.
+        "/api/v1/users" => {
+            let me = by.get("/api/v1/me").await.expect(200);
+            return format!("{collection}/{}", me["id"].as_str().unwrap());
+        }
         "/api/v1/orders" => {
             let product = by.post("/api/v1/products", product()).await.expect(201);
             json!({"lines": [{"product_id": product["id"], "quantity": 1}]})

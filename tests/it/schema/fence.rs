@@ -79,8 +79,10 @@ async fn two_orgs_with_rows() -> (TestApp, Org, Org) {
         let product = org.owner.post("/api/v1/products", cog()).await.expect(201);
         let lines = json!({"lines": [{"product_id": product["id"], "quantity": 1}]});
         org.owner.post("/api/v1/orders", lines).await.expect(201);
+        org.owner.post("/api/v1/roles", json!({"name": "clerk"})).await.expect(201);
         app.api_key(org, &["products:read"]).await;
     }
+    app.state.authz.uses().flush(&app.state.platform).await.unwrap();
     (app, acme, globex)
 }
 

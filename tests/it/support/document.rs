@@ -86,6 +86,12 @@ impl Operation<'_> {
         self.description["x-permission"].as_str()
     }
 
+    /// What it asks for besides, for some of what it does.
+    pub fn further(&self) -> Vec<&str> {
+        let further = self.description["x-further-permissions"].as_array().map_or(&[][..], Vec::as_slice);
+        further.iter().map(|permission| permission.as_str().unwrap()).collect()
+    }
+
     /// The names of its parameters in a `path`, `query` or `header`.
     pub fn parameters(&self, place: &str) -> Vec<&str> {
         let parameters = self.description["parameters"].as_array().map_or(&[][..], Vec::as_slice);

@@ -13,7 +13,27 @@ impl Lock {
     }
 }
 
+/// A change of who may do what in an org, made and not committed yet: others wait for their turn.
+pub struct Turn(PgConnection);
+
+impl Turn {
+    pub async fn done(mut self) {
+        self.0.execute("commit").await.unwrap();
+    }
+}
+
 impl Database {
+    /// Takes the turn of an org, as every change of its roles does, and does this in it.
+    pub async fn turn(&self, org: OrgId, what: &str) -> Turn {
+        let mut connection = self.superuser().await;
+        let change = format!(
+            "begin; update org_control set policy_version = policy_version + 1 where org_id = '{}'; {what}",
+            org.uuid()
+        );
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(change))).await.unwrap();
+        Turn(connection)
+    }
+
     pub async fn superuser(&self) -> PgConnection {
         self.connect("postgres").await
     }
