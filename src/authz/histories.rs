@@ -39,6 +39,8 @@ enum Act {
     Update(Pick, Draft, bool),
     Delete(Pick, Option<Pick>),
     Assign(usize, Vec<Pick>),
+    /// Takes one of their roles from somebody.
+    Take(usize, usize),
 }
 
 fn pick() -> impl Strategy<Value = Pick> {
@@ -65,6 +67,7 @@ fn act() -> impl Strategy<Value = (usize, Act)> {
         3 => (pick(), draft(), any::<bool>()).prop_map(|(role, draft, keep)| Act::Update(role, draft, keep)),
         1 => (pick(), proptest::option::of(pick())).prop_map(|(role, to)| Act::Delete(role, to)),
         4 => (0..MEMBERS, vec(pick(), 1..=3)).prop_map(|(who, roles)| Act::Assign(who, roles)),
+        3 => (0..MEMBERS, 0..3_usize).prop_map(|(who, at)| Act::Take(who, at)),
     ];
     // The first member is an owner at the start, and does much of it: else little is left to be done.
     (prop_oneof![Just(0), 0..MEMBERS], act)
@@ -190,6 +193,17 @@ impl Naive {
                 next.members[*who] = roles;
                 graph.clone()
             }
+            Act::Take(who, at) => {
+                let before = &self.members[*who];
+                let mut roles = before.clone();
+                roles.remove(at % roles.len());
+                if roles.is_empty() {
+                    return Err(Error::invalid("/roles", "none_left", "somebody has a role"));
+                }
+                guard::assign(&graph, own, before, &roles)?;
+                next.members[*who] = roles;
+                graph.clone()
+            }
         };
         guard::keeps_an_owner((&graph, &self.owners()), (&changed, &next.owners()))?;
         for roles in &next.members {
@@ -206,7 +220,7 @@ fn nobody_comes_to_hold_what_the_one_who_gave_it_did_not() {
     let mut refused: BTreeMap<String, u32> = BTreeMap::new();
     let counts = std::cell::RefCell::new((&mut passed, &mut refused));
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 150,
+        cases: 300,
         failure_persistence: None,
         ..ProptestConfig::default()
     });
@@ -236,7 +250,7 @@ fn nobody_comes_to_hold_what_the_one_who_gave_it_did_not() {
                 Act::Create(_) => "create",
                 Act::Update(..) => "update",
                 Act::Delete(..) => "delete",
-                Act::Assign(..) => "assign",
+                Act::Assign(..) | Act::Take(..) => "assign",
             };
             *counts.borrow_mut().0.entry((kind, writer == 0)).or_default() += 1;
             org = next;
