@@ -74,7 +74,9 @@ impl Caller {
             }
         }
         let caller = Self { principal, standing, permission, uses: authz.uses().clone() };
-        permission.into_iter().for_each(|permission| caller.note(permission));
+        if let Some(permission) = permission {
+            caller.note(permission);
+        }
         Ok(caller)
     }
 
@@ -119,7 +121,9 @@ impl Caller {
         let hidden: Vec<_> = fields.iter().filter(|field| !self.exercise(field.permission)).collect();
         if !hidden.is_empty() {
             for resource in resources {
-                hidden.iter().for_each(|field| (field.hide)(resource));
+                for field in &hidden {
+                    (field.hide)(resource);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const NAMES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 const BUILT_IN: [&str; 4] = ["viewer", "member", "admin", "owner"];
-/// With orders:cancel_own, which orders:cancel implies.
+/// With `orders:cancel_own`, which `orders:cancel` implies.
 const PERMISSIONS: [&str; 7] = [
     "products:read",
     "products:read_cost",
@@ -107,7 +107,9 @@ impl Naive {
                     denied.insert("orders:cancel".to_owned());
                 }
             }
-            inherits.iter().for_each(|other| self.say(other, allowed, denied, left - 1));
+            for other in inherits {
+                self.say(other, allowed, denied, left - 1);
+            }
         } else if let Some(at) = BUILT_IN.iter().position(|known| *known == role) {
             for below in &BUILT_IN[..=at] {
                 allowed.extend(RoleGraph::built_in().get(below).unwrap().allowed.texts());
@@ -117,7 +119,9 @@ impl Naive {
 
     fn may(&self, roles: &[String]) -> BTreeSet<String> {
         let (mut allowed, mut denied) = (BTreeSet::new(), BTreeSet::new());
-        roles.iter().for_each(|role| self.say(role, &mut allowed, &mut denied, 20));
+        for role in roles {
+            self.say(role, &mut allowed, &mut denied, 20);
+        }
         &allowed - &denied
     }
 

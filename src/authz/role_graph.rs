@@ -101,14 +101,15 @@ impl RoleGraph {
         let mut graph = Self::default();
         for line in csv.lines() {
             let words: Vec<&str> = line.split(',').map(str::trim).collect();
-            let (["p", name, ..] | ["g", name, ..]) = words[..] else { continue };
+            let ["p" | "g", name, ..] = words[..] else { continue };
             let node = graph.0.entry(name.to_owned()).or_default();
             node.built_in = true;
             match words[..] {
                 ["p", _, resource, action, effect] => {
                     let place = if effect == "deny" { &mut node.denied } else { &mut node.allowed };
-                    let permission = format!("{resource}:{action}").parse();
-                    permission.into_iter().for_each(|permission| place.insert(permission));
+                    if let Ok(permission) = format!("{resource}:{action}").parse() {
+                        place.insert(permission);
+                    }
                 }
                 ["g", _, inherited] => node.inherits.push(inherited.to_owned()),
                 _ => {}

@@ -102,21 +102,21 @@ mod tests {
     #[test]
     fn a_use_is_noted_once_an_hour_and_memory_is_bounded() {
         let clock = Clock::frozen();
-        let uses = Uses::new(clock.clone());
+        let table = Uses::new(clock.clone());
         let permission = Permission { resource: Resource::Products, action: Action::Read };
         let (org, user) = (OrgId::new(), UserId::new());
         let made = (org, user, permission.index());
-        uses.note(org, user, permission);
-        let first = uses.noted.lock()[&made];
+        table.note(org, user, permission);
+        let first = table.noted.lock()[&made];
         clock.advance(std::time::Duration::from_secs(1));
-        uses.note(org, user, permission);
-        assert_eq!(uses.noted.lock()[&made], first, "the same hour");
-        clock.advance(std::time::Duration::from_secs(3_600));
-        uses.note(org, user, permission);
-        assert!(uses.noted.lock()[&made] > first, "the next one");
+        table.note(org, user, permission);
+        assert_eq!(table.noted.lock()[&made], first, "the same hour");
+        clock.advance(std::time::Duration::from_hours(1));
+        table.note(org, user, permission);
+        assert!(table.noted.lock()[&made] > first, "the next one");
         for _ in 0..MOST {
-            uses.note(org, UserId::new(), permission);
+            table.note(org, UserId::new(), permission);
         }
-        assert_eq!(uses.noted.lock().len(), MOST);
+        assert_eq!(table.noted.lock().len(), MOST);
     }
 }

@@ -70,7 +70,9 @@ impl TenantRoutes {
     pub fn hide<T>(mut self, fields: &[Field<T>]) -> Self {
         for (.., (_, paths, _)) in &mut self.doors {
             for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Delete) {
-                fields.iter().for_each(|field| describe_further(operation, field.permission));
+                for field in fields {
+                    describe_further(operation, field.permission);
+                }
             }
         }
         self

@@ -406,7 +406,7 @@ async fn power_over_others_is_given_by_who_has_just_proven_who_they_are() {
     let masked = path(&role(&acme.admin, masked).await);
     role(&acme.admin, json!({"name": "chief", "permissions": ["roles:create"]})).await;
     holder(&app, &acme, &["clerk"]).await;
-    app.clock.advance(Duration::from_secs(6 * 60));
+    app.clock.advance(Duration::from_mins(6));
     for refused in [
         acme.admin.post(ROLES, json!({"name": "x", "permissions": ["roles:create"]})).await,
         acme.admin.post(ROLES, json!({"name": "x", "inherits": ["admin"]})).await,
@@ -515,7 +515,7 @@ async fn a_preview_says_who_gains_and_who_loses_and_changes_nothing() {
     assert_eq!(acme.owner.get(ROLES).await.expect(200), before);
 
     // A month later nobody remembers.
-    app.clock.advance(Duration::from_secs(31 * 24 * 3_600));
+    app.clock.advance(Duration::from_hours(31 * 24));
     let owner = app.signed_in(acme.owner.user(), acme.id).await;
     let told = owner.post(&format!("{clerk}/preview"), json!({"permissions": []})).await.expect(200);
     assert_eq!(of(&told["loses"], &one)["used"], json!([]));
@@ -552,7 +552,7 @@ async fn what_is_used_is_written_down_once_an_hour_for_each_who_uses_it() {
     assert_eq!(uses.flush(&app.state.platform).await.unwrap(), 2, "what is refused is no use");
     acme.viewer.get("/api/v1/products").await.expect(200);
     assert_eq!(uses.flush(&app.state.platform).await.unwrap(), 0, "the same hour");
-    app.clock.advance(Duration::from_secs(3_600));
+    app.clock.advance(Duration::from_hours(1));
     let viewer = app.signed_in(acme.viewer.user(), acme.id).await;
     viewer.get("/api/v1/products").await.expect(200);
     assert_eq!(uses.flush(&app.state.platform).await.unwrap(), 1);

@@ -162,8 +162,7 @@ async fn create_role(
     State(state): State<AppState>,
     db: TenantDb,
     signed_in: SignedIn,
-    trail: Trail,
-    caller: Caller,
+    (caller, trail): (Caller, Trail),
     Json(new): Json<NewRole>,
 ) -> Result<Response> {
     let mut tx = db.begin().await?;
@@ -207,8 +206,7 @@ async fn update_role(
     Path(id): Path<RoleId>,
     expected: IfMatch,
     signed_in: Result<SignedIn>,
-    trail: Trail,
-    caller: Caller,
+    (caller, trail): (Caller, Trail),
     Json(patch): Json<RolePatch>,
 ) -> Result<Response> {
     let mut tx = db.begin().await?;
@@ -251,8 +249,7 @@ async fn delete_role(
     expected: IfMatch,
     Query(farewell): Query<Farewell>,
     signed_in: Result<SignedIn>,
-    trail: Trail,
-    caller: Caller,
+    (caller, trail): (Caller, Trail),
 ) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
     store::take_turn(&mut tx).await?;

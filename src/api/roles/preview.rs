@@ -129,7 +129,7 @@ pub async fn preview_role(
     let truncated = members.len() > MOST;
     members.truncate(MOST);
     let users: Vec<UserId> = members.iter().map(|member| member.user).collect();
-    let uses: HashMap<_, _> =
+    let recent: HashMap<_, _> =
         store::select_uses(&mut tx, &users, trail.at - RECENT).await?.into_iter().collect();
     drop(tx);
 
@@ -144,7 +144,7 @@ pub async fn preview_role(
         if !lost.is_empty() {
             let permissions = lost.texts();
             let used = permissions.iter().filter_map(|permission| {
-                let last_used_at = *uses.get(&(user, permission.clone()))?;
+                let last_used_at = *recent.get(&(user, permission.clone()))?;
                 Some(RecentUse { permission: permission.clone(), last_used_at })
             });
             preview.loses.push(Loss { user, name, used: used.collect(), permissions });

@@ -241,8 +241,8 @@ pub async fn select_uses(
         &users,
         since
     );
-    let uses = rows.fetch_all(&mut **tx).await?.into_iter();
-    Ok(uses.map(|row| ((row.user, row.permission), row.last_used_at)).collect())
+    let rows = rows.fetch_all(&mut **tx).await?.into_iter();
+    Ok(rows.map(|row| ((row.user, row.permission), row.last_used_at)).collect())
 }
 
 fn name_taken(name: &str) -> Error {
