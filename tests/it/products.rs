@@ -41,20 +41,20 @@ async fn what_is_created_is_what_is_fetched_and_listed() {
         "cost": {"amount": 3, "currency": "JPY"}, "stock": 7, "category_id": category["id"],
         "is_active": false, "metadata": {"colour": "red"},
     });
-    let reply = acme.member.post(PRODUCTS, full.clone()).await;
+    let reply = acme.admin.post(PRODUCTS, full.clone()).await;
     let made = reply.expect(201);
     for (field, value) in full.as_object().unwrap() {
         assert_eq!(&made[field], value, "{field}");
     }
     assert_eq!(made["version"], 1);
     assert_eq!(reply.header("location"), format!("{PRODUCTS}/{}", id(&made)));
-    let got = acme.viewer.get(reply.header("location")).await;
+    let got = acme.owner.get(reply.header("location")).await;
     assert_eq!(got.expect(200), made);
     assert_eq!((got.header("etag"), reply.header("etag")), ("\"1\"", "\"1\""));
-    assert_eq!(acme.viewer.get(PRODUCTS).await.expect(200)["data"], json!([made]));
+    assert_eq!(acme.owner.get(PRODUCTS).await.expect(200)["data"], json!([made]));
 
     let least = json!({"sku": "W-2", "name": "Wheel", "price": {"amount": 0, "currency": "JPY"}});
-    let least = acme.member.post(PRODUCTS, least).await.expect(201);
+    let least = acme.admin.post(PRODUCTS, least).await.expect(201);
     let left_out = ["description", "cost", "stock", "category_id", "is_active", "metadata"];
     let defaults = [json!(""), Value::Null, json!(0), Value::Null, json!(true), json!({})];
     assert_eq!(left_out.map(|field| least[field].clone()), defaults);
@@ -77,7 +77,7 @@ async fn a_patch_changes_what_it_names_and_null_takes_away_what_may_be_absent() 
         json!({"price": {"amount": 1, "currency": "USD"}, "cost": null}),
         json!({"category_id": null, "sku": "COG-2"}),
     ]) {
-        let reply = acme.member.patch(&path, patch.clone()).await;
+        let reply = acme.admin.patch(&path, patch.clone()).await;
         let patched = reply.expect(200);
         for (field, value) in patch.as_object().unwrap() {
             expected[field] = value.clone();
@@ -86,9 +86,9 @@ async fn a_patch_changes_what_it_names_and_null_takes_away_what_may_be_absent() 
         expected["updated_at"] = patched["updated_at"].clone();
         assert_eq!(patched, expected);
         assert_eq!(reply.header("etag"), format!("\"{version}\""));
-        assert_eq!(acme.member.get(&path).await.expect(200), expected);
+        assert_eq!(acme.admin.get(&path).await.expect(200), expected);
     }
-    let merge = acme.member.request(Method::PATCH, &path).header("if-match", "*").body(r#"{"name": "Cog"}"#);
+    let merge = acme.admin.request(Method::PATCH, &path).header("if-match", "*").body(r#"{"name": "Cog"}"#);
     Reply::of(merge.header("content-type", "application/merge-patch+json")).await.expect(200);
 }
 
