@@ -17,9 +17,9 @@ impl Networks {
 
     /// Each as CIDR (RFC 4632), a single address without its mask.
     pub fn to_texts(&self) -> Vec<String> {
-        let text = |network: &IpNet| match network.prefix_len() == network.max_prefix_len() {
-            true => network.addr().to_string(),
-            false => network.to_string(),
+        let text = |network: &IpNet| {
+            let is_single = network.prefix_len() == network.max_prefix_len();
+            if is_single { network.addr().to_string() } else { network.to_string() }
         };
         self.0.iter().map(text).collect()
     }
@@ -44,11 +44,10 @@ pub fn network(text: &str, (): &()) -> garde::Result {
 }
 
 fn read(text: &str) -> Result<IpNet, String> {
-    let network = match text.contains('/') {
-        true => text.parse().ok(),
-        false => text.parse().ok().map(|address: IpAddr| IpNet::from(address)),
-    };
-    let network = network.ok_or("expected a network like 203.0.113.0/24, or an address")?;
+    let address = text.parse().ok().map(|address: IpAddr| IpNet::from(address));
+    let network = address
+        .or_else(|| text.parse().ok())
+        .ok_or("expected a network like 203.0.113.0/24, or an address")?;
     if network.trunc() != network {
         return Err(format!("has an address beyond its mask: did you mean {}?", network.trunc()));
     }

@@ -24,7 +24,7 @@ impl KeyUses {
         let mut noted = self.0.lock();
         let full = noted.len() >= MOST;
         match noted.entry(last.key) {
-            Entry::Occupied(mut known) if known.get().at < last.at => {
+            Entry::Occupied(mut known) if known.get().at <= last.at => {
                 known.insert(last);
             }
             Entry::Vacant(place) if !full => {
@@ -42,7 +42,9 @@ impl KeyUses {
         }
         let written = gate::write_key_uses(pools, &noted).await;
         if written.is_err() {
-            noted.into_iter().for_each(|last| self.note(last));
+            for last in noted {
+                self.note(last);
+            }
         }
         written
     }

@@ -163,7 +163,10 @@ impl Database {
     /// Gives an org's keys a scope that its members do not hold.
     pub async fn widen_api_keys(&self, org: OrgId, scope: &str) {
         let org = org.uuid();
-        self.run(format!("update api_keys set scopes = scopes || '{scope}' where org_id = '{org}'")).await;
+        self.run(format!(
+            "update api_keys set scopes = array_append(scopes, '{scope}') where org_id = '{org}'"
+        ))
+        .await;
     }
 
     /// A login role of this name and these attributes.
