@@ -30,6 +30,7 @@ impl App {
         tasks.spawn(listening);
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
+        tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }
@@ -58,7 +59,11 @@ impl App {
         }
         background.cancel();
         // What is still stuck in a query is not waited for any longer.
-        let farewell = async { tokio::join!(tasks.wait(), state.pools.close()) };
+        let farewell = async {
+            // Some have a last word to write down.
+            tasks.wait().await;
+            state.pools.close().await;
+        };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("connections were still in use");
         }

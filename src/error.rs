@@ -28,6 +28,9 @@ pub enum Error {
     /// 409: the state of things is against it.
     #[error("{detail}")]
     Conflict { code: &'static str, detail: String },
+    /// 409: an earlier request has made it, and its answer can't be repeated: fetch what it made.
+    #[error("{id} was created before")]
+    AlreadyCreated { id: String },
     /// 412: fetch it again, somebody was faster.
     #[error("the version named by If-Match is gone")]
     Stale,
@@ -169,6 +172,12 @@ impl Error {
                 .header(header::WWW_AUTHENTICATE, challenge(code)),
             Self::NotFound => Problem::of_status(StatusCode::NOT_FOUND),
             Self::Conflict { code, detail } => Problem::new(StatusCode::CONFLICT, code, detail),
+            Self::AlreadyCreated { id } => Problem::new(
+                StatusCode::CONFLICT,
+                "already_created",
+                format!("a request with this Idempotency-Key has made {id}; its secret was shown then, and is never again"),
+            )
+            .with("id", id),
             Self::Stale => Problem::new(
                 StatusCode::PRECONDITION_FAILED,
                 "stale",

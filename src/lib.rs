@@ -7,6 +7,7 @@ pub mod error;
 pub mod ids;
 pub mod metadata;
 pub mod money;
+pub mod networks;
 
 // 1 pipes
 pub mod db;
@@ -28,6 +29,7 @@ pub mod authz;
 pub mod limits;
 
 // 4 means
+pub mod access;
 pub mod account;
 pub mod audit;
 pub mod caller;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_limits))
+    TenantRoutes::of_insiders().allow_members(routes!(get_limits))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -38,6 +38,10 @@ struct Claims {
     auth_time: i64,
     /// How (RFC 8176): `pwd`, and `otp` for a second factor.
     amr: Vec<String>,
+    /// Of the person's address (`OpenID` Connect Core, section 5.1); one that is confirmed later is so from the next
+    /// refresh on.
+    #[serde(default)]
+    email_verified: bool,
     jti: TokenId,
 }
 
@@ -51,6 +55,8 @@ pub struct Bearer {
     pub signed_in_at: i64,
     /// With a second factor.
     pub mfa: bool,
+    /// Their e-mail address is confirmed.
+    pub email_verified: bool,
 }
 
 /// Issues and verifies access tokens.
@@ -126,6 +132,7 @@ impl Tokens {
             nbf: None,
             auth_time: bearer.signed_in_at,
             amr: ["pwd", "otp"][..=usize::from(bearer.mfa)].iter().map(ToString::to_string).collect(),
+            email_verified: bearer.email_verified,
             jti: TokenId::new(),
         };
         jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|error| Error::Internal(error.into()))
@@ -154,8 +161,8 @@ impl Tokens {
                 detail: "the access token has expired: trade the refresh token at POST /api/v1/auth/refresh",
             });
         }
-        let Bearer { user, org, session, signed_in_at, mfa } = known.bearer;
-        Ok(Principal { org, actor: Actor::User { user, session, signed_in_at, mfa } })
+        let Bearer { user, org, session, signed_in_at, mfa, email_verified } = known.bearer;
+        Ok(Principal { org, actor: Actor::User { user, session, signed_in_at, mfa, email_verified } })
     }
 
     fn check(&self, token: &str) -> Result<Verified> {
@@ -175,6 +182,7 @@ impl Tokens {
             session: claims.sid,
             signed_in_at: claims.auth_time,
             mfa: claims.amr.iter().any(|method| method == "otp"),
+            email_verified: claims.email_verified,
         };
         Ok(Verified { bearer, starts: claims.nbf, expires: claims.exp })
     }
@@ -207,7 +215,7 @@ mod tests {
 
     fn bearer() -> Bearer {
         let (user, org, session) = (UserId::new(), OrgId::new(), SessionId::new());
-        Bearer { user, org, session, signed_in_at: 0, mfa: false }
+        Bearer { user, org, session, signed_in_at: 0, mfa: false, email_verified: false }
     }
 
     fn issue(tokens: &Tokens) -> String {

@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod jwt;
+mod key_uses;
 pub mod opaque;
 pub mod password;
 mod revoked;
@@ -28,6 +29,8 @@ pub enum Actor {
         signed_in_at: i64,
         /// And gave a second factor.
         mfa: bool,
+        /// Their e-mail address was confirmed when the token was made.
+        email_verified: bool,
     },
     /// A key has no roles: its scopes are its permissions.
     ApiKey { key: ApiKeyId, scopes: Arc<[String]> },

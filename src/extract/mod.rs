@@ -103,7 +103,7 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         match *Caller::from_request_parts(parts, state).await?.actor() {
-            Actor::User { user, session, signed_in_at, mfa } => {
+            Actor::User { user, session, signed_in_at, mfa, .. } => {
                 Ok(Self { user, session, proven_at: signed_in_at, mfa })
             }
             Actor::ApiKey { .. } => {

@@ -5,18 +5,25 @@ use crate::{
     authn::{Actor, Principal},
     error::{Error, Result},
     state::AppState,
+    trail::ClientIp,
 };
+use anyhow::anyhow;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, header},
     middleware::Next,
 };
+use std::net::IpAddr;
 
 pub async fn authenticate(State(state): State<AppState>, mut request: Request, next: Next) -> Refusable {
-    let principal = match identify(&state, request.headers()).await {
+    let Some(&ClientIp { ip, .. }) = request.extensions().get::<ClientIp>() else {
+        return Err(Error::Internal(anyhow!("authenticate stands below client_ip")));
+    };
+    let principal = match identify(&state, request.headers(), ip).await {
         Ok(principal) => principal,
-        Err(error @ Error::Unauthenticated { .. }) => {
-            // Whoever guesses is slowed down; good credentials from the same address are not.
+        Err(error @ (Error::Unauthenticated { .. } | Error::Forbidden(_))) => {
+            // Whoever guesses is slowed down, and who holds a key that is not for them; good credentials from the same
+            // address are not.
             ip_limit::charge(&state, &request)?;
             return Err(error);
         }
@@ -32,7 +39,7 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
     Ok(next.run(request).await)
 }
 
-async fn identify(state: &AppState, headers: &HeaderMap) -> Result<Principal> {
+async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> Result<Principal> {
     let Some(header) = headers.get(header::AUTHORIZATION) else {
         return Err(Error::Unauthenticated {
             code: "unauthenticated",
@@ -51,7 +58,7 @@ async fn identify(state: &AppState, headers: &HeaderMap) -> Result<Principal> {
         });
     };
     if token.starts_with("insula_") {
-        return state.api_keys.verify(token).await;
+        return state.api_keys.verify(token, client).await;
     }
     let principal = state.tokens.verify(token)?;
     if let Actor::User { session, .. } = principal.actor

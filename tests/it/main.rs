@@ -3,6 +3,7 @@
 
 mod support;
 
+mod access;
 mod api_keys;
 mod auth;
 mod boot;
@@ -17,6 +18,8 @@ mod doors;
 mod floors;
 mod ip_limits;
 mod isolation;
+mod key_rotation;
+mod key_uses;
 mod limits;
 mod local;
 mod openapi;

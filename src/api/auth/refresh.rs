@@ -58,7 +58,7 @@ pub async fn refresh(
     let person = gate::user(&state.pools, user).await?.ok_or_else(signed_out)?;
     let orgs = gate::orgs_of(&state.pools, user).await?;
     let org = orgs.iter().find(|known| known.id == org).cloned().ok_or_else(no_member)?;
-    Answer { session, person, proof, org, orgs, token }.session(&state).map(Json)
+    Answer { session, person, proof, org, orgs, token }.session(&state).await.map(Json)
 }
 
 /// Work in another organisation
@@ -76,7 +76,7 @@ pub async fn switch_org(
     let new = new_token(&state, &token, &trail);
     let proof = gate::switch(&state.pools, session, org.id, &new, &trail).await?.ok_or_else(signed_out)?;
     let person = gate::user(&state.pools, user).await?.ok_or_else(signed_out)?;
-    Answer { session, person, proof, org, orgs, token }.session(&state).map(Json)
+    Answer { session, person, proof, org, orgs, token }.session(&state).await.map(Json)
 }
 
 /// Sign out

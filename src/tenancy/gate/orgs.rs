@@ -4,7 +4,7 @@ use crate::{
     db::Pools,
     error::Result,
     ids::OrgId,
-    tenancy::{Control, Status},
+    tenancy::{Access, Control, Status, TenantTx},
 };
 
 pub async fn control(pools: &Pools, org: OrgId) -> Result<Option<Control>> {
@@ -21,9 +21,21 @@ pub async fn control(pools: &Pools, org: OrgId) -> Result<Option<Control>> {
         status: row.status,
         tier: row.tier,
         policy_version: row.policy_version,
-        require_mfa: row.require_mfa,
-        require_verified_email: row.require_verified_email,
-        // Postgres prints what it has parsed.
-        allowed_ips: row.allowed_ips.iter().filter_map(|net| net.parse().ok()).collect(),
+        access: Access {
+            require_mfa: row.require_mfa,
+            require_verified_email: row.require_verified_email,
+            allowed_ips: row.allowed_ips.into(),
+        },
     }))
+}
+
+/// Changes what the org of `tx` and its sandbox ask, and answers both, for the bus to tell of at the end of `tx`.
+pub async fn change_access(tx: &mut TenantTx, access: &Access) -> Result<Vec<OrgId>> {
+    let changed = sqlx::query_scalar!(
+        r#"select gate_change_access($1, $2, $3) as "org!: OrgId""#,
+        access.require_mfa,
+        access.require_verified_email,
+        &access.allowed_ips.to_texts()
+    );
+    Ok(changed.fetch_all(&mut **tx).await?)
 }

@@ -65,9 +65,6 @@ pub const LINTS: &[Lint] = &[
         exceptions: &[
             ("org_control.policy_version", "goes up with each change of who may do what, in the change's transaction"),
             ("orgs.name", "is the org's own"),
-            ("org_control.require_mfa", "is what the org asks of its own people"),
-            ("org_control.require_verified_email", "is what the org asks of its own people"),
-            ("org_control.allowed_ips", "is where the org lets its own people come from"),
         ],
         faults: &[
             Fault { plant: "grant update on org_control to insula_app", caught: "org_control.tier" },

@@ -174,14 +174,19 @@ impl TestApp {
 
     /// As signing in does, less the hashing.
     pub async fn signed_in(&self, user: UserId, org: OrgId) -> Persona {
+        self.signed_in_by(user, org, false).await
+    }
+
+    /// The same, with a second factor or without.
+    pub async fn signed_in_by(&self, user: UserId, org: OrgId, mfa: bool) -> Persona {
         let (id, trail) = (SessionId::new(), Trail::of_the_house(self.clock.now()));
         let ends = trail.at + time::Duration::days(1);
-        let session = NewSession { id, user, org, mfa: false, ends };
+        let session = NewSession { id, user, org, mfa, ends };
         let hash = id.uuid();
         let token = NewToken { hash: hash.as_bytes(), expires_at: ends };
         gate::open_session(&self.state.pools, &session, &token, &trail).await.unwrap();
         let signed_in_at = trail.at.unix_timestamp();
-        let bearer = Bearer { user, org, session: id, signed_in_at, mfa: false };
+        let bearer = Bearer { user, org, session: id, signed_in_at, mfa, email_verified: false };
         self.bearer(&self.state.tokens.issue(&bearer).unwrap()).of(user)
     }
 

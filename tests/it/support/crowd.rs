@@ -66,7 +66,7 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
         (
             "api_keys (org_id, id, name, mode, prefix, scopes, created_by, created_at, expires_at)",
             format!(
-                "{}, 'k', 'live', 'insula_live_', '{{}}', '{}', {ago}, now()",
+                "{}, 'k' || i % 5000, (array['live', 'test'])[i % 2 + 1], 'insula_live_', '{{}}', '{}', {ago}, {ago}",
                 id("key", number),
                 org.uuid()
             ),
