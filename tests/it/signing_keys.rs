@@ -255,15 +255,16 @@ async fn tokens_of_a_previous_key_are_good_until_they_expire_and_the_key_goes_af
     app.clock.advance(Duration::from_secs(1));
     acme.owner.get(ME).await.expect_problem(401, "token_expired");
 
+    let removed = "select count(*) from audit_events where action = 'signing_key.removed'";
     let sweep = async || app.state.keyring.sweep(&Trail::of_the_house(app.clock.now())).await.unwrap();
     app.clock.advance(Duration::from_secs(299));
     sweep().await;
+    assert_eq!(app.database.count(removed).await, 0);
     assert!(published(&app).await.contains(&old));
     app.clock.advance(Duration::from_secs(1));
     sweep().await;
     until("it is published no more", async || !published(&app).await.contains(&old)).await;
     assert_eq!(published(&app).await.len(), 2);
-    let removed = "select count(*) from audit_events where action = 'signing_key.removed'";
     assert_eq!(app.database.count(removed).await, 1);
     sweep().await;
     assert_eq!(app.database.count(removed).await, 1);
@@ -332,7 +333,12 @@ async fn a_revoked_key_is_heard_of_while_operators_hold_every_connection_of_thei
 #[tokio::test]
 async fn replicas_that_start_at_once_over_an_empty_database_agree_on_the_keys() {
     let database = Database::new().await;
-    let apps = join_all((0..4).map(|_| TestApp::start_on(database.clone(), ""))).await;
+    // All have seen that there are no keys before the first may add one.
+    let lock = database.lock("lock table signing_keys in exclusive mode").await;
+    let starting: Vec<_> = (0..4).map(|_| tokio::spawn(TestApp::start_on(database.clone(), ""))).collect();
+    until("all want to add theirs", async || database.waiting().await == 4).await;
+    lock.release().await;
+    let apps: Vec<TestApp> = join_all(starting).await.into_iter().map(Result::unwrap).collect();
     let keys = published(&apps[0]).await;
     assert_eq!(keys.len(), 2);
     for app in &apps {
