@@ -212,7 +212,7 @@ impl Config {
         )
     }
 
-    /// The secret from which every other key of the platform is derived.
+    /// The secret that every other key of the platform is derived from or sealed with.
     pub fn master_key(&self) -> Result<[u8; 32], Unusable> {
         let text = self.auth.master_key.expose_secret();
         STANDARD.decode(text).ok().and_then(|key| key.try_into().ok()).ok_or_else(|| {

@@ -4,16 +4,22 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use insula::{
     app::{self, App},
-    authn::password::Hasher,
+    authn::{
+        keyring::{Keyring, Rotation},
+        password::Hasher,
+    },
     bootstrap::{self, Passwords},
     clock::Clock,
     config::{self, Config, Unusable},
     db::Pools,
     dev, people, router, telemetry,
-    tenancy::{PLATFORM, PlatformDb},
+    tenancy::{PLATFORM, PlatformDb, gate},
+    trail::Trail,
+    vault::Vault,
 };
 use secrecy::SecretString;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
+use time::format_description::well_known::Rfc3339;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -41,6 +47,9 @@ enum Command {
     Bootstrap(Bootstrap),
     /// Make a person an operator of the platform; their password is printed once
     Operator { email: String },
+    /// See and rotate the keys that access tokens are signed with
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print the OpenAPI document
     Openapi,
     /// Print every setting with its default
@@ -50,6 +59,24 @@ enum Command {
         /// The server; this machine's, on the configured port, where absent
         #[arg(long)]
         url: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Print the current key, the next one, and previous ones
+    List,
+    /// Sign with the next key from here on; tokens signed before are good until they expire
+    Rotate {
+        /// Even if services that verify our tokens may not know the next key yet
+        #[arg(long)]
+        force: bool,
+        /// A key has leaked: drop those used so far, and every access token with them
+        #[arg(long)]
+        revoke: bool,
+        /// Why, for those who ask later
+        #[arg(long, default_value = "from the command line")]
+        reason: String,
     },
 }
 
@@ -123,6 +150,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let password = make_operator(&config, &email).await?;
             println!("{email} is an operator now. Password, shown this once: {password}");
         }
+        Command::Keys(command) => {
+            config.check_for_serving()?;
+            telemetry::init(&config.log)?;
+            keys(&config, command).await?;
+        }
         Command::Openapi => println!("{}", router::document(&config.http.public_url)?),
         Command::Config => {}
         Command::Health { url } => {
@@ -143,6 +175,22 @@ async fn make_operator(config: &Config, email: &str) -> anyhow::Result<String> {
         .context("making the user")?;
     people::set_member(&platform, PLATFORM, user, &["operator"]).await.context("making the operator")?;
     Ok(password)
+}
+
+async fn keys(config: &Config, command: Keys) -> anyhow::Result<()> {
+    let (pools, clock) = (Pools::open(&config.database).await?, Clock::system());
+    if let Keys::Rotate { force, revoke, reason } = command {
+        let (platform, vault) = (PlatformDb::new(pools.clone()), Vault::new(&config.master_key()?)?);
+        let lifetime = Duration::from_secs(config.auth.access_seconds.into());
+        let keyring = Keyring::open(pools.clone(), platform, vault, &clock, lifetime).await?;
+        let trail = Trail::of_the_house(clock.now());
+        keyring.rotate(&Rotation { force, revoke, reason }, None, &trail).await?;
+    }
+    for key in gate::signing_keys(&pools).await? {
+        let since = key.retired_at.or(key.activated_at).unwrap_or(key.created_at);
+        println!("{}  {:<8}  since {}", key.kid, key.state.as_str(), since.format(&Rfc3339)?);
+    }
+    Ok(())
 }
 
 /// One line of one answer needs no HTTP client.

@@ -30,7 +30,8 @@ use utoipa::{
         (name = "products", description = "What is sold."),
         (name = "orders", description = "What was bought."),
         (name = "operator: orgs", description = "The organisations, for operators."),
-        (name = "operator: tiers", description = "The tiers, for operators.")
+        (name = "operator: tiers", description = "The tiers, for operators."),
+        (name = "operator: keys", description = "What access tokens are signed with, for operators.")
     )
 )]
 struct Base;

@@ -2,11 +2,12 @@
 
 use crate::{
     api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    authn::keyring,
     extract::Json,
     middleware, openapi, operator,
     state::AppState,
 };
-use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -33,7 +34,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         products::routes(),
         orders::routes(),
     ];
-    let operators = [operator::orgs::routes(), operator::tiers::routes()];
+    let operators = [operator::orgs::routes(), operator::tiers::routes(), operator::keys::routes()];
 
     let mut api = OpenApiRouter::new();
     for room in public {
@@ -61,5 +62,6 @@ pub fn document(public_url: &str) -> anyhow::Result<String> {
 
 /// RFC 7517; public, and never limited: whoever verifies our tokens needs it.
 async fn jwks(State(state): State<AppState>) -> impl IntoResponse {
-    Json(state.tokens.jwks().clone())
+    let remembered = format!("public, max-age={}", keyring::MAX_AGE);
+    ([(header::CACHE_CONTROL, remembered)], Json(state.keyring.keys().jwks.clone()))
 }

@@ -1,7 +1,7 @@
 //! `AppState`: everything that requests share, wired once.
 
 use crate::{
-    authn::{RevokedSessions, api_key::ApiKeys, jwt::Tokens, password::Hasher},
+    authn::{RevokedSessions, api_key::ApiKeys, jwt::Tokens, keyring::Keyring, password::Hasher},
     authz::Authz,
     bus::{self, Change, Freshness, Heard},
     clock::Clock,
@@ -30,6 +30,8 @@ pub struct Inner {
     pub directory: OrgDirectory,
     /// Signs and verifies access tokens.
     pub tokens: Tokens,
+    /// What they are signed with.
+    pub keyring: Keyring,
     pub hasher: Hasher,
     pub revoked: RevokedSessions,
     pub api_keys: ApiKeys,
@@ -66,8 +68,10 @@ impl AppState {
         let master = config.master_key()?;
         let pools = Pools::open(&config.database).await?;
         let lifetime = Duration::from_secs(config.auth.access_seconds.into());
-        let signing = vault::derive(&master, "insula jwt ed25519");
+        let platform = PlatformDb::new(pools.clone());
         let remembered = Remembered {
+            keyring: Keyring::open(pools.clone(), platform.clone(), Vault::new(&master)?, &clock, lifetime)
+                .await?,
             directory: OrgDirectory::new(pools.clone()),
             revoked: RevokedSessions::new(lifetime),
             api_keys: ApiKeys::new(pools.clone(), clock.clone()),
@@ -80,6 +84,7 @@ impl AppState {
         };
         // After the bus listens, so that a session ended in between is heard of twice and not never.
         recall_revoked(&pools, &remembered.revoked, lifetime).await?;
+        remembered.keyring.reload().await?;
         let per_ip = Policy {
             name: "ip".to_owned(),
             scope: Scope::Ip,
@@ -93,17 +98,18 @@ impl AppState {
         let faults = |faults| anyhow!("INSULA_LIMITS__IP: {faults:?}");
         let inner = Inner {
             tokens: Tokens::new(
-                &signing,
+                remembered.keyring.clone(),
                 &config.http.public_url,
                 config.auth.access_seconds.into(),
                 clock.clone(),
-            )?,
+            ),
+            keyring: remembered.keyring,
             hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
             vault: Vault::new(&master)?,
             cursor_key: CursorKey(vault::derive(&master, "insula page cursors")),
-            platform: PlatformDb::new(pools.clone()),
+            platform,
             directory: remembered.directory,
             revoked: remembered.revoked,
             api_keys: remembered.api_keys,
@@ -128,6 +134,7 @@ impl Inner {
 /// What a replica remembers of the control plane, and so must be told of.
 #[derive(Clone)]
 struct Remembered {
+    keyring: Keyring,
     directory: OrgDirectory,
     revoked: RevokedSessions,
     api_keys: ApiKeys,
@@ -147,6 +154,7 @@ impl Remembered {
                     }
                     ("tier", ..) => self.tiers.forget_all(),
                     ("api_key", _, Some(key)) => self.api_keys.forget(ApiKeyId::from_uuid(key)),
+                    ("signing_keys", ..) => self.reload_keys(),
                     ("session_revoked", _, Some(session)) => self.revoked.add(SessionId::from_uuid(session)),
                     // Said by a newer release: what it is about can't be known, so nothing may be kept.
                     _ => self.forget_all(),
@@ -154,6 +162,7 @@ impl Remembered {
             }
             Heard::Gap => {
                 self.forget_all();
+                self.reload_keys();
                 let (pools, revoked) = (pools.clone(), self.revoked.clone());
                 tokio::spawn(async move {
                     while let Err(error) = recall_revoked(&pools, &revoked, lifetime).await {
@@ -163,6 +172,16 @@ impl Remembered {
                 });
             }
         }
+    }
+
+    fn reload_keys(&self) {
+        let keyring = self.keyring.clone();
+        tokio::spawn(async move {
+            while let Err(error) = keyring.reload().await {
+                tracing::warn!(%error, "the signing keys can't be asked for; trying again");
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+        });
     }
 
     fn forget_all(&self) {

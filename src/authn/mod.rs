@@ -3,6 +3,8 @@
 pub mod api_key;
 pub mod jwt;
 mod key_uses;
+mod key_set;
+pub mod keyring;
 pub mod opaque;
 pub mod password;
 mod revoked;

@@ -40,12 +40,20 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
 }
 
 async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> Result<Principal> {
-    let Some(header) = headers.get(header::AUTHORIZATION) else {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(header) = given.next() else {
         return Err(Error::Unauthenticated {
             code: "unauthenticated",
             detail: "send `Authorization: Bearer` with an access token or an API key",
         });
     };
+    // Whoever stands in front of us may have looked at the other one.
+    if given.next().is_some() {
+        return Err(Error::Unauthenticated {
+            code: "invalid_token",
+            detail: "there is more than one Authorization header: send one",
+        });
+    }
     let token = header
         .to_str()
         .ok()
@@ -60,7 +68,7 @@ async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> Resu
     if token.starts_with("insula_") {
         return state.api_keys.verify(token, client).await;
     }
-    let principal = state.tokens.verify(token)?;
+    let principal = state.tokens.verify(token).await?;
     if let Actor::User { session, .. } = principal.actor
         && state.revoked.contains(session)
     {

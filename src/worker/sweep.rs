@@ -1,6 +1,6 @@
-//! Takes away what nobody will ask for again: idle limits, old idempotency keys, changes long heard of.
+//! Takes away what nobody will ask for again: idle limits, old idempotency keys, changes long heard of, keys long retired.
 
-use crate::{bus, error::Result, state::AppState};
+use crate::{bus, error::Result, state::AppState, trail::Trail};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -35,5 +35,6 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+    state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
 }

@@ -5,6 +5,7 @@ mod mail;
 mod orgs;
 mod people;
 mod sessions;
+mod signing_keys;
 mod tiers;
 
 pub use api_keys::*;
@@ -12,4 +13,5 @@ pub use mail::*;
 pub use orgs::*;
 pub use people::*;
 pub use sessions::*;
+pub use signing_keys::*;
 pub use tiers::*;

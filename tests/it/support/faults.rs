@@ -30,12 +30,21 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
     }
 
+    /// One text.
+    pub async fn text(&self, sql: impl Into<String>) -> String {
+        sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
+    }
+
     pub async fn lock_product(&self, id: &str) -> Lock {
-        let mut connection = self.superuser().await;
         let id = id.parse::<ProductId>().unwrap().uuid();
+        self.lock(format!("select from products where id = '{id}' for update")).await
+    }
+
+    /// What this statement locks.
+    pub async fn lock(&self, statement: impl Into<String>) -> Lock {
+        let mut connection = self.superuser().await;
         connection.execute("begin").await.unwrap();
-        let lock = format!("select from products where id = '{id}' for update");
-        connection.execute(AssertSqlSafe(lock)).await.unwrap();
+        connection.execute(AssertSqlSafe(statement.into())).await.unwrap();
         Lock(connection)
     }
 
