@@ -5,6 +5,7 @@ pub mod jwt;
 pub mod opaque;
 pub mod password;
 mod revoked;
+pub mod totp;
 
 pub use revoked::RevokedSessions;
 

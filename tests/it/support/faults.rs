@@ -28,6 +28,11 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
     }
 
+    /// One text.
+    pub async fn text(&self, sql: impl Into<String>) -> String {
+        sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
+    }
+
     pub async fn lock_product(&self, id: &str) -> Lock {
         let mut connection = self.superuser().await;
         let id = id.parse::<ProductId>().unwrap().uuid();

@@ -13,6 +13,7 @@ mod fleet;
 mod persona;
 mod private;
 mod reply;
+mod sign_in;
 mod source;
 mod wait;
 
@@ -28,6 +29,7 @@ pub use fleet::Fleet;
 pub use persona::Persona;
 pub use private::Private;
 pub use reply::Reply;
+pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use source::Source;
 pub use wait::until;
 
