@@ -9,7 +9,7 @@ use crate::{
     ids::UserId,
     mail::Template,
     state::AppState,
-    tenancy::gate::{self, Admission, Allowance, Letter},
+    tenancy::gate::{self, Admission, Budget, Letter},
     trail::Trail,
 };
 use axum::http::{StatusCode, header};
@@ -30,7 +30,7 @@ impl<'a> Attempt<'a> {
     /// # Errors
     /// 429 `too_many_attempts` where the address has none left.
     pub async fn begin(state: &'a AppState, email: &'a str, trail: &'a Trail) -> Result<Self> {
-        match gate::begin_attempt(&state.pools, email, allowance(state), trail.at).await? {
+        match gate::begin_attempt(&state.pools, email, budget(state), trail.at).await? {
             Admission::Admitted { last } => Ok(Self { state, trail, email, last }),
             Admission::Locked { until } => Err(locked(until - trail.at)),
         }
@@ -66,7 +66,7 @@ impl<'a> Attempt<'a> {
         let letter =
             Letter::new(Template::AccountLocked, json!({"minutes": self.state.config.auth.lock_minutes}));
         tracing::warn!("an address has used up its attempts to sign in");
-        gate::account_locked(&self.state.pools, self.email, allowance(self.state), &letter, self.trail).await
+        gate::account_locked(&self.state.pools, self.email, budget(self.state), &letter, self.trail).await
     }
 
     /// It was right, and is not the whole of the proof: it does not count, and those before it still do.
@@ -95,9 +95,9 @@ pub fn authenticator(state: &AppState, user: UserId, sealed: &[u8]) -> Result<Au
     Ok(Authenticator::from_bytes(&state.vault.open(&format!("totp of {user}"), sealed)?))
 }
 
-fn allowance(state: &AppState) -> Allowance {
+fn budget(state: &AppState) -> Budget {
     let auth = &state.config.auth;
-    Allowance { attempts: auth.lock_after_failures.into(), span: Duration::minutes(auth.lock_minutes.into()) }
+    Budget { attempts: auth.lock_after_failures.into(), span: Duration::minutes(auth.lock_minutes.into()) }
 }
 
 fn locked(wait: Duration) -> Error {

@@ -64,7 +64,7 @@ pub fn recovery_code() -> String {
 
 /// What the database knows a recovery code by, however it was typed. Plain SHA-256: 80 random bits are not guessed.
 pub fn recovery_hash(code: &str) -> Vec<u8> {
-    let typed = code.chars().filter(|letter| letter.is_ascii_alphanumeric());
+    let typed = code.chars().filter(char::is_ascii_alphanumeric);
     opaque::hash(&typed.map(|letter| letter.to_ascii_lowercase()).collect::<String>())
 }
 

@@ -120,9 +120,10 @@ pub async fn end_other_sessions(
     SignedIn { user, session, .. }: SignedIn,
     trail: Trail,
 ) -> Result<StatusCode> {
-    let ended =
-        gate::end_other_sessions(&state.pools, user, session, caller.org(), ENDED_BY_HAND, &trail).await?;
-    ended.into_iter().for_each(|session| state.revoked.add(session));
+    let org = caller.org();
+    for ended in gate::end_other_sessions(&state.pools, user, session, org, ENDED_BY_HAND, &trail).await? {
+        state.revoked.add(ended);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -49,17 +49,17 @@ pub struct Enrolment {
 
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Code {
+pub struct SecondFactorCode {
     /// Of the authenticator app; where one is set up, a recovery code will do.
     #[garde(length(max = 40))]
     #[schema(example = "123456", max_length = 40)]
     pub code: String,
 }
 
-/// Shown this once. Each is good for one sign-in without the app.
+/// Like `k3vm-8q2x-7tzc-p4ha`, shown this once. Each is good for one sign-in without the app.
 #[derive(Serialize, ToSchema)]
 pub struct RecoveryCodes {
-    #[schema(example = json!(["k3vm-8q2x-7tzc-p4ha"]), min_items = 10, max_items = 10)]
+    #[schema(min_items = 10, max_items = 10)]
     pub recovery_codes: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ pub async fn enrol_totp(
 ///
 /// From here on signing in asks for a code. The session that confirms counts as one with a second factor, from its
 /// next refresh on.
-#[utoipa::path(post, path = "/me/totp/confirm", tag = "me", request_body = Code,
+#[utoipa::path(post, path = "/me/totp/confirm", tag = "me", request_body = SecondFactorCode,
     responses((status = 200, description = "It is set up.", body = RecoveryCodes),
               (status = 409, description = "There is a second factor already, or none was begun."),
               (status = 429, description = "Too many attempts at this account.")))]
@@ -107,7 +107,7 @@ pub async fn confirm_totp(
     State(state): State<AppState>,
     SignedIn { user, session, .. }: SignedIn,
     trail: Trail,
-    Json(Code { code }): Json<Code>,
+    Json(SecondFactorCode { code }): Json<SecondFactorCode>,
 ) -> Result<Json<RecoveryCodes>> {
     let begun = gate::totp(&state.pools, user).await?.ok_or_else(not_enrolled)?;
     if begun.confirmed_at.is_some() {
@@ -133,7 +133,7 @@ pub async fn confirm_totp(
 /// Take off my second factor
 ///
 /// Needs a code, and a sign-in at most five minutes old.
-#[utoipa::path(delete, path = "/me/totp", tag = "me", request_body = Code,
+#[utoipa::path(delete, path = "/me/totp", tag = "me", request_body = SecondFactorCode,
     responses((status = 204, description = "Signing in asks for the password alone."),
               (status = 409, description = "There is none."),
               (status = 429, description = "Too many attempts at this account.")))]
@@ -141,7 +141,7 @@ pub async fn disable_totp(
     State(state): State<AppState>,
     FreshlySignedIn(SignedIn { user, .. }): FreshlySignedIn,
     trail: Trail,
-    Json(Code { code }): Json<Code>,
+    Json(SecondFactorCode { code }): Json<SecondFactorCode>,
 ) -> Result<StatusCode> {
     check(&state, user, &code, &trail).await?;
     let letter = Letter::new(Template::MfaDisabled, json!({}));
@@ -154,7 +154,7 @@ pub async fn disable_totp(
 /// Renew my recovery codes
 ///
 /// Those before are good no more.
-#[utoipa::path(post, path = "/me/totp/recovery-codes", tag = "me", request_body = Code,
+#[utoipa::path(post, path = "/me/totp/recovery-codes", tag = "me", request_body = SecondFactorCode,
     responses((status = 200, description = "A new set.", body = RecoveryCodes),
               (status = 409, description = "There is no second factor."),
               (status = 429, description = "Too many attempts at this account.")))]
@@ -162,7 +162,7 @@ pub async fn renew_recovery_codes(
     State(state): State<AppState>,
     SignedIn { user, .. }: SignedIn,
     trail: Trail,
-    Json(Code { code }): Json<Code>,
+    Json(SecondFactorCode { code }): Json<SecondFactorCode>,
 ) -> Result<Json<RecoveryCodes>> {
     check(&state, user, &code, &trail).await?;
     let (codes, hashes) = recovery_codes();

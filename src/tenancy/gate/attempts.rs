@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 
 /// How many attempts an address has, within how long.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowance {
+pub struct Budget {
     pub attempts: i32,
     /// And how long there are none after the last of them.
     pub span: Duration,
@@ -24,15 +24,15 @@ pub enum Admission {
 pub async fn begin_attempt(
     pools: &Pools,
     email: &str,
-    allowance: Allowance,
+    budget: Budget,
     at: OffsetDateTime,
 ) -> Result<Admission> {
     let row = sqlx::query!(
         r#"select admitted as "admitted!", last as "last!", until as "until!"
            from gate_begin_attempt($1, $2, make_interval(secs => $3), $4)"#,
         email,
-        allowance.attempts,
-        allowance.span.as_seconds_f64(),
+        budget.attempts,
+        budget.span.as_seconds_f64(),
         at
     )
     .fetch_one(&pools.app)
@@ -60,14 +60,14 @@ pub async fn forget_attempts(pools: &Pools, email: &str) -> Result<()> {
 pub async fn account_locked(
     pools: &Pools,
     email: &str,
-    allowance: Allowance,
+    budget: Budget,
     letter: &Letter,
     trail: &Trail,
 ) -> Result<()> {
     sqlx::query!(
         "select gate_account_locked($1, $2, $3, $4, $5, $6)",
         email,
-        allowance.attempts,
+        budget.attempts,
         letter.id.uuid(),
         letter.template.as_str(),
         letter.params,
@@ -99,18 +99,18 @@ pub async fn add_challenge(
     Ok(())
 }
 
-/// Takes one of the `allowed` attempts of a challenge; none where it is unknown, expired, met or used up.
+/// Takes one of the `tries` of a challenge; none where it is unknown, expired, met or used up.
 pub async fn try_challenge(
     pools: &Pools,
     hash: &[u8],
-    allowed: i32,
+    tries: i32,
     at: OffsetDateTime,
 ) -> Result<Option<Challenged>> {
     let row = sqlx::query!(
         r#"select id as "id!: UserId", email as "email!", name as "name!", org
            from gate_try_challenge($1, $2, $3)"#,
         hash,
-        allowed,
+        tries,
         at
     )
     .fetch_optional(&pools.app)
