@@ -73,6 +73,9 @@ pub struct Auth {
     pub session_days: u32,
     pub concurrent_hashes: usize,
     pub queued_hashes: usize,
+    pub lock_after_failures: u16,
+    pub lock_minutes: u16,
+    pub totp_issuer: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -100,6 +103,9 @@ pub struct Limits {
 pub struct IpLimit {
     pub quota_per_minute: u32,
     pub burst: u32,
+    /// Four times that of an address where not set.
+    pub network_quota_per_minute: Option<u32>,
+    pub network_burst: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -184,9 +190,19 @@ impl Config {
                 return Err(Unusable(format!("INSULA_DATABASE__{key}_URL: is no Postgres address")));
             }
         }
+        let issuer = &self.auth.totp_issuer;
+        if issuer.trim().is_empty() || issuer.contains(':') {
+            return Err(Unusable(format!(
+                "INSULA_AUTH__TOTP_ISSUER: {issuer:?} can't stand before a colon in an authenticator app; set a plain name"
+            )));
+        }
         for (key, value) in [
             ("LIMITS__IP__QUOTA_PER_MINUTE", u64::from(self.limits.ip.quota_per_minute)),
             ("LIMITS__IP__BURST", u64::from(self.limits.ip.burst)),
+            ("LIMITS__IP__NETWORK_QUOTA_PER_MINUTE", u64::from(self.limits.ip.of_networks().0)),
+            ("LIMITS__IP__NETWORK_BURST", u64::from(self.limits.ip.of_networks().1)),
+            ("AUTH__LOCK_AFTER_FAILURES", u64::from(self.auth.lock_after_failures)),
+            ("AUTH__LOCK_MINUTES", u64::from(self.auth.lock_minutes)),
             ("AUTH__ACCESS_SECONDS", u64::from(self.auth.access_seconds)),
             ("AUTH__REFRESH_IDLE_DAYS", u64::from(self.auth.refresh_idle_days)),
             ("AUTH__SESSION_DAYS", u64::from(self.auth.session_days)),
@@ -224,6 +240,16 @@ impl Config {
     }
 }
 
+impl IpLimit {
+    /// Quota and burst of a whole network.
+    pub fn of_networks(&self) -> (u32, u32) {
+        (
+            self.network_quota_per_minute.unwrap_or(self.quota_per_minute.saturating_mul(4)),
+            self.network_burst.unwrap_or(self.burst.saturating_mul(4)),
+        )
+    }
+}
+
 impl Http {
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
@@ -258,6 +284,24 @@ mod tests {
             missing,
             "INSULA_DATABASE__APP_URL: is not set; it looks like postgres://insula_app:..@host/insula"
         );
+    }
+
+    #[test]
+    fn a_network_has_four_times_what_an_address_has_unless_told_otherwise() {
+        let of_networks = |toml| Config::with(toml).unwrap().limits.ip.of_networks();
+        assert_eq!(of_networks(""), (240, 120));
+        assert_eq!(of_networks("[limits.ip]\nburst = 10\nnetwork_quota_per_minute = 7"), (7, 40));
+    }
+
+    #[test]
+    fn an_issuer_that_no_app_can_show_is_refused() {
+        for issuer in ["", "Acme: the shop"] {
+            let databases = "[database]\napp_url = \"postgres://a@h/d\"\nplatform_url = \"postgres://b@h/d\"";
+            let auth = format!("[auth]\nmaster_key = \"{}=\"\ntotp_issuer = {issuer:?}", "A".repeat(43));
+            let config = Config::with_all(&[databases, &auth]).unwrap();
+            let wrong = config.check_for_serving().unwrap_err().to_string();
+            assert!(wrong.starts_with("INSULA_AUTH__TOTP_ISSUER: "), "{wrong}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod people;
 pub mod state;
 
 // 5 hall
+pub mod attempt;
 pub mod extract;
 pub mod idempotency;
 pub mod middleware;

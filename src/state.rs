@@ -85,16 +85,19 @@ impl AppState {
         // After the bus listens, so that a session ended in between is heard of twice and not never.
         recall_revoked(&pools, &remembered.revoked, lifetime).await?;
         remembered.keyring.reload().await?;
-        let per_ip = Policy {
-            name: "ip".to_owned(),
+        let per_ip = |name: &str, quota, burst| Policy {
+            name: name.to_owned(),
             scope: Scope::Ip,
-            quota: config.limits.ip.quota_per_minute,
+            quota,
             window_seconds: 60,
-            burst: config.limits.ip.burst,
+            burst,
             unit: Unit::Requests,
             mode: Mode::Enforce,
             strict: true,
         };
+        let (ip, of_networks) = (&config.limits.ip, config.limits.ip.of_networks());
+        let per_address = per_ip("ip", ip.quota_per_minute, ip.burst);
+        let per_network = per_ip("network", of_networks.0, of_networks.1);
         let faults = |faults| anyhow!("INSULA_LIMITS__IP: {faults:?}");
         let inner = Inner {
             tokens: Tokens::new(
@@ -106,7 +109,7 @@ impl AppState {
             keyring: remembered.keyring,
             hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
-            ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
+            ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,
             cursor_key: CursorKey(vault::derive(&master, "insula page cursors")),
             platform,

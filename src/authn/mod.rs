@@ -8,6 +8,7 @@ pub mod keyring;
 pub mod opaque;
 pub mod password;
 mod revoked;
+pub mod totp;
 
 pub use revoked::RevokedSessions;
 

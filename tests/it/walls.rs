@@ -12,6 +12,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("sqlx::PgPool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::Pool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::AssertSqlSafe", &["bootstrap", "local", "tenancy"]),
+    ("totp_rs", &["authn"]),
     ("tokio::spawn", &["app", "bus", "dev", "state", "worker"]),
 ];
 

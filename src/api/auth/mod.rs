@@ -1,9 +1,11 @@
 //! Signing up, signing in, and staying signed in.
 
 mod login;
+mod login_totp;
 mod refresh;
 mod register;
 mod session;
+mod step_up;
 
 use crate::middleware::{PublicRoutes, TenantRoutes};
 use utoipa_axum::routes;
@@ -12,6 +14,7 @@ pub fn public_routes() -> PublicRoutes {
     PublicRoutes::default()
         .open(routes!(register::register))
         .open(routes!(login::login))
+        .open(routes!(login_totp::login_totp))
         .open(routes!(refresh::refresh))
 }
 
@@ -19,4 +22,5 @@ pub fn routes() -> TenantRoutes {
     TenantRoutes::of_members()
         .allow_members(routes!(refresh::switch_org))
         .allow_members(routes!(refresh::logout))
+        .allow_members(routes!(step_up::step_up))
 }

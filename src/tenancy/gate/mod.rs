@@ -1,17 +1,23 @@
 //! The gate: what is asked and done before an org is known, each one execute-only function of the database.
 
 mod api_keys;
+mod attempts;
 mod mail;
+mod my_sessions;
 mod orgs;
 mod people;
 mod sessions;
 mod signing_keys;
 mod tiers;
+mod totp;
 
 pub use api_keys::*;
+pub use attempts::*;
 pub use mail::*;
+pub use my_sessions::*;
 pub use orgs::*;
 pub use people::*;
 pub use sessions::*;
 pub use signing_keys::*;
 pub use tiers::*;
+pub use totp::*;

@@ -6,7 +6,7 @@ mod in_bodies;
 mod in_lists;
 mod sandbox;
 
-use super::support::{Document, Operation, Persona, cog};
+use super::support::{Document, Operation, PASSWORD, Persona, claims, cog};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,6 +19,7 @@ fn tenants(document: &Document) -> impl Iterator<Item = Operation<'_>> {
 /// and an operation without one is untested, so it fails.
 async fn make(by: &Persona, operation: &str, collection: &str) -> String {
     let body = match collection {
+        "/api/v1/me/sessions" => return sign_in_again(by).await,
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
         "/api/v1/products" => product(),
@@ -31,6 +32,14 @@ async fn make(by: &Persona, operation: &str, collection: &str) -> String {
     let made = by.post(collection, body).await;
     made.expect(201);
     made.header("location").to_owned()
+}
+
+/// Where the new session of the same person is.
+async fn sign_in_again(by: &Persona) -> String {
+    let me = by.get("/api/v1/me").await.expect(200);
+    let login = json!({"email": me["email"], "password": PASSWORD});
+    let session = claims(&by.post("/api/v1/auth/login", login).await.expect(200));
+    format!("/api/v1/me/sessions/{}", session["sid"].as_str().unwrap())
 }
 
 fn product() -> Value {

@@ -14,6 +14,7 @@ mod forge;
 mod persona;
 mod private;
 mod reply;
+mod sign_in;
 mod source;
 mod wait;
 
@@ -30,6 +31,7 @@ pub use forge::{Forge, claims, encoded, nobodys_kid};
 pub use persona::Persona;
 pub use private::Private;
 pub use reply::Reply;
+pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use source::Source;
 pub use wait::until;
 

@@ -1,4 +1,7 @@
-//! Me: who is signed in.
+//! Me: who is signed in, where, and how they prove it.
+
+mod sessions;
+mod totp;
 
 use crate::{
     account::{Org, User},
@@ -15,7 +18,17 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_me))
+    TenantRoutes::of_members()
+        .allow_members(routes!(get_me))
+        .allow_members(routes!(sessions::list_sessions))
+        .allow_members(routes!(sessions::end_other_sessions))
+        .allow_members(routes!(sessions::get_session))
+        .allow_members(routes!(sessions::end_session))
+        .allow_members(routes!(totp::get_totp))
+        .allow_members(routes!(totp::enrol_totp))
+        .allow_members(routes!(totp::disable_totp))
+        .allow_members(routes!(totp::confirm_totp))
+        .allow_members(routes!(totp::renew_recovery_codes))
 }
 
 #[derive(Serialize, ToSchema)]
