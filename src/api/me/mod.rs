@@ -1,5 +1,7 @@
 //! Me: who is signed in.
 
+mod account;
+
 use crate::{
     account::{Org, User},
     caller::Caller,
@@ -15,7 +17,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_me))
+    TenantRoutes::of_members()
+        .allow_members(routes!(get_me))
+        .allow_members(routes!(account::export_me))
+        .allow_members(routes!(account::delete_me))
 }
 
 #[derive(Serialize, ToSchema)]
