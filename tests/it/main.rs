@@ -3,7 +3,10 @@
 
 mod support;
 
+mod account;
 mod api_keys;
+mod audit;
+mod audit_chain;
 mod auth;
 mod boot;
 mod bus;
@@ -33,6 +36,7 @@ mod products;
 mod readme;
 mod replicas;
 mod schema;
+mod secrets;
 mod sessions;
 mod standing;
 mod stock;

@@ -10,6 +10,7 @@ mod document;
 mod faults;
 mod fence;
 mod fleet;
+mod ledger;
 mod persona;
 mod private;
 mod reply;
