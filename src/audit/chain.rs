@@ -154,11 +154,11 @@ mod tests {
     /// The samples of RFC 8785, section 3.2.2 and appendix B.
     #[test]
     fn the_form_is_that_of_rfc_8785() {
-        let sample = json!({
-            "numbers": [333_333_333.333_333_29, 1E30, 4.50, 2e-3, 0.000_000_000_000_000_000_000_000_001],
-            "string": "\u{20ac}$\u{f}\nA'B\"\\\\\"/",
-            "literals": [null, true, false],
-        });
+        let sample = serde_json::from_str(
+            r#"{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+                "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false]}"#,
+        )
+        .unwrap();
         assert_eq!(
             canonical(&sample),
             "{\"literals\":[null,true,false],\"numbers\":[333333333.3333333,1e+30,4.5,0.002,1e-27],\

@@ -147,8 +147,10 @@ pub fn stored(name: &str) -> String {
     ids.into_iter().flatten().next().map_or(name.to_owned(), |id| id.to_string())
 }
 
+/// In lower case.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 #[cfg(test)]
@@ -167,5 +169,27 @@ mod tests {
             assert_eq!(stored(&named(kind, stored_as.clone())), stored_as, "{kind}");
         }
         assert_eq!(named("session", id.uuid().to_string()), id.to_string());
+        assert_eq!(hex(&[0, 0x9f, 0xff]), "009fff");
+    }
+
+    /// Were one of these to change, the chains that hold such an event would be told broken.
+    #[test]
+    fn each_kind_of_target_has_this_prefix_for_ever() {
+        let id = Uuid::from_u128(1);
+        for (kind, prefix) in [
+            ("user", "usr_"),
+            ("operator", "usr_"),
+            ("member", "usr_"),
+            ("api_key", "key_"),
+            ("org", "org_"),
+            ("session", "ses_"),
+            ("invitation", "inv_"),
+            ("category", "cat_"),
+            ("product", "prd_"),
+            ("order", "ord_"),
+            ("anything else", "00000000-"),
+        ] {
+            assert!(named(kind, id.to_string()).starts_with(prefix), "{kind}");
+        }
     }
 }

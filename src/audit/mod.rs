@@ -7,7 +7,7 @@ pub mod chain;
 mod event;
 mod verify;
 
-pub use event::{AuditActor, AuditEvent, AuditRow, AuditTarget, named, stored};
+pub use event::{AuditActor, AuditEvent, AuditRow, AuditTarget, hex, named, stored};
 pub use verify::{Break, Verified, find, next_org, verify};
 
 use crate::{

@@ -153,11 +153,12 @@ async fn tips(tx: &mut PlatformTx, orgs: impl Iterator<Item = OrgId>) -> Result<
     Ok(tips.into_iter().map(|tip| (tip.org, Tip { seq: tip.seq, hash: tip.hash })).collect())
 }
 
+/// By their keys: with `seq is null` besides, each batch would walk all that is still unsealed.
 async fn write(tx: &mut PlatformTx, sealed: &Sealed) -> Result<()> {
     let written = sqlx::query!(
         "update audit_events e set seq = s.seq, hash = s.hash
          from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[]) s (org_id, id, seq, hash)
-         where e.org_id = s.org_id and e.id = s.id and e.seq is null",
+         where e.org_id = s.org_id and e.id = s.id",
         &sealed.orgs,
         &sealed.ids,
         &sealed.seqs,
@@ -166,7 +167,7 @@ async fn write(tx: &mut PlatformTx, sealed: &Sealed) -> Result<()> {
     .execute(&mut **tx)
     .await?;
     if usize::try_from(written.rows_affected()) != Ok(sealed.ids.len()) {
-        return Err(Error::Internal(anyhow!("somebody else seals the audit, without the lock")));
+        return Err(Error::Internal(anyhow!("events of the audit are gone while they are sealed")));
     }
     Ok(())
 }

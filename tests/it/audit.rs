@@ -348,7 +348,7 @@ async fn every_operation_that_changes_something_is_recorded_or_named_here() {
         let recorded = app.database.recorded_of(&reply).await;
         match NOT_RECORDED.iter().find(|(name, _)| *name == operation.to_string()) {
             None => {
-                assert!(!recorded.is_empty(), "{operation} changes something, and the audit does not know")
+                assert!(!recorded.is_empty(), "{operation} changes something, and the audit does not know");
             }
             Some((_, why)) => {
                 assert!(recorded.is_empty(), "{operation} is recorded: drop its exception ({why})");

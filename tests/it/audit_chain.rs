@@ -39,14 +39,12 @@ async fn an_org_can_compute_its_chain_from_what_it_reads() {
             // Names and numbers of these events are such that serde writes the form of RFC 8785.
             let text = serde_json::to_string(event).unwrap();
             previous = Sha256::new().chain_update(&previous).chain_update(text).finalize().to_vec();
-            let computed: String = previous.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(hash, computed, "{event}");
+            assert_eq!(hash, audit::hex(&previous), "{event}");
         }
         let (found, breaks) = verified(&app, org.id).await;
         assert_eq!(breaks, []);
         assert_eq!((found.sealed, found.unsealed), (events.len() as u64, 0));
-        let last: String = previous.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found.head, last);
+        assert_eq!(found.head, audit::hex(&previous));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::support::{Binary, Database, Persona, Private, Reply};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use insula::audit::hex;
 use reqwest::Method;
 use serde_json::json;
 
@@ -62,8 +63,7 @@ impl Run {
 /// How a secret might be written down: as it is, cut, in base64 and, from a column of bytes, in hex.
 fn needles(secret: &str) -> Vec<String> {
     let tail = &secret[secret.len().saturating_sub(16)..];
-    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    vec![secret.to_owned(), tail.to_owned(), STANDARD.encode(secret), hex(tail)]
+    vec![secret.to_owned(), tail.to_owned(), STANDARD.encode(secret), hex(tail.as_bytes())]
 }
 
 #[tokio::test]
