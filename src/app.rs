@@ -31,6 +31,7 @@ impl App {
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }

@@ -25,6 +25,7 @@ use utoipa::{
         (name = "me", description = "Who is signed in."),
         (name = "org", description = "The organisation."),
         (name = "api keys", description = "How programs come in."),
+        (name = "audit", description = "Who did what, kept for good."),
         (name = "limits", description = "How much a tier may do."),
         (name = "categories", description = "How products are sorted."),
         (name = "products", description = "What is sold."),

@@ -60,6 +60,8 @@ pub enum Kind {
     Time,
     OneOf(&'static [&'static str]),
     Text,
+    /// A text, and how what it names is known to the database.
+    Name(fn(&str) -> String),
 }
 
 enum Value {
@@ -221,13 +223,17 @@ impl Filter {
                 words.contains(&text).then(|| Value::Text(text.to_owned())),
                 format!("is one of {}", words.join(", ")),
             ),
-            Kind::Text => (
-                (text.len() <= 200 && !text.contains('\0')).then(|| Value::Text(text.to_owned())),
-                "is a text of up to 200 bytes".to_owned(),
-            ),
+            Kind::Text => (plain(text).map(|text| Value::Text(text.to_owned())), PLAIN.to_owned()),
+            Kind::Name(stored) => (plain(text).map(|text| Value::Text(stored(text))), PLAIN.to_owned()),
         };
         value.ok_or_else(|| unusable(self.name, &expected))
     }
+}
+
+const PLAIN: &str = "is a text of up to 200 bytes";
+
+fn plain(text: &str) -> Option<&str> {
+    (text.len() <= 200 && !text.contains('\0')).then_some(text)
 }
 
 /// Signs cursors; derived from the platform's master key.

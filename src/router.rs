@@ -1,7 +1,9 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    api::{
+        api_keys, audit_events, auth, categories, docs, health, limits, me, orders, org, products, tiers,
+    },
     authn::keyring,
     extract::Json,
     middleware, openapi, operator,
@@ -29,6 +31,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         me::routes(),
         org::routes(),
         api_keys::routes(),
+        audit_events::routes(),
         limits::routes(),
         categories::routes(),
         products::routes(),

@@ -7,6 +7,7 @@
 //! parameter that is not known is refused; another org's row is a 404 like one that never was.
 
 pub mod api_keys;
+pub mod audit_events;
 pub mod auth;
 pub mod categories;
 pub mod docs;

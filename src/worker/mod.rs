@@ -1,9 +1,11 @@
 //! What works besides requests.
 
+mod audit;
 mod key_uses;
 mod limits;
 mod sweep;
 
+pub use audit::{keep_audit_sealed, seal_audit};
 pub use key_uses::write_key_uses;
 pub use limits::keep_limits;
 pub use sweep::sweep;

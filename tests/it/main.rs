@@ -4,7 +4,10 @@
 mod support;
 
 mod access;
+mod account;
 mod api_keys;
+mod audit;
+mod audit_chain;
 mod auth;
 mod boot;
 mod brute_force;
@@ -38,6 +41,7 @@ mod products;
 mod readme;
 mod replicas;
 mod schema;
+mod secrets;
 mod sessions;
 mod signing_keys;
 mod standing;

@@ -3,6 +3,8 @@
 mod sessions;
 mod totp;
 
+mod account;
+
 use crate::{
     account::{Org, User},
     caller::Caller,
@@ -29,6 +31,8 @@ pub fn routes() -> TenantRoutes {
         .allow_members(routes!(totp::disable_totp))
         .allow_members(routes!(totp::confirm_totp))
         .allow_members(routes!(totp::renew_recovery_codes))
+        .allow_members(routes!(account::export_me))
+        .allow_members(routes!(account::delete_me))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -1,5 +1,6 @@
 //! The gate: what is asked and done before an org is known, each one execute-only function of the database.
 
+mod account;
 mod api_keys;
 mod attempts;
 mod mail;
@@ -11,6 +12,7 @@ mod signing_keys;
 mod tiers;
 mod totp;
 
+pub use account::*;
 pub use api_keys::*;
 pub use attempts::*;
 pub use mail::*;

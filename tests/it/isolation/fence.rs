@@ -11,6 +11,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
             make(&org.owner, "", collection).await;
         }
     }
+    app.seal().await;
     (acme, globex)
 }
 

@@ -50,7 +50,11 @@ async fn an_id_of_another_org_in_a_filter_finds_nothing() {
     let mut tried = 0;
     for operation in tenants(&document) {
         for filter in operation.parameters("query").into_iter().filter(|name| name.ends_with("_id")) {
-            let kind = if filter == "parent_id" { "cat" } else { &filter[..3] };
+            let kind = match filter {
+                "parent_id" => "cat",
+                "actor_id" | "target_id" => "key",
+                filter => &filter[..3],
+            };
             let theirs = make(&acme.owner, filter, collection_of(&operation, kind)).await;
             let ask = |id: &str| format!("{}?{filter}={id}", operation.path);
             let foreign = globex.owner.get(&ask(id_in(&theirs))).await;

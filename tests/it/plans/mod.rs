@@ -5,20 +5,23 @@ mod plan;
 use super::support::{Crowd, TestApp};
 use insula::{
     api::{api_keys::ApiKey, categories::Category, orders::Order, products::Product},
+    audit::AuditEvent,
     extract::Listed,
-    ids::CategoryId,
+    ids::{CategoryId, UserId},
     page::{Asked, CursorKey, Filter, Kind, Sort},
 };
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 4] = ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/orders", "/api/v1/products"];
+const LISTS: [&str; 5] =
+    ["/api/v1/api-keys", "/api/v1/audit-events", "/api/v1/categories", "/api/v1/orders", "/api/v1/products"];
 
 macro_rules! of_each_list {
     ($check:ident) => {{
         let mut app = Crowd::gather().await.enter().await;
         app.execute("set local plan_cache_mode = force_generic_plan").await.unwrap();
         $check::<ApiKey>(&mut app).await;
+        $check::<AuditEvent>(&mut app).await;
         $check::<Category>(&mut app).await;
         $check::<Order>(&mut app).await;
         $check::<Product>(&mut app).await;
@@ -106,12 +109,15 @@ fn by(sort: &Sort) -> (&'static str, String) {
 /// With a value of the filter's kind; a plan for any value does not ask which.
 fn with(filter: &Filter) -> (&'static str, String) {
     let value = match filter.kind {
-        Kind::Id(_) => CategoryId::new().to_string(),
+        Kind::Id(parse) => {
+            let ids = [CategoryId::new().to_string(), UserId::new().to_string()];
+            ids.into_iter().find(|id| parse(id).is_some()).unwrap()
+        }
         Kind::Int => "500".to_owned(),
         Kind::Bool => "true".to_owned(),
         Kind::Time => "2026-11-23T10:00:00Z".to_owned(),
         Kind::OneOf(words) => words[0].to_owned(),
-        Kind::Text => "cog".to_owned(),
+        Kind::Text | Kind::Name(_) => "cog".to_owned(),
     };
     (filter.name, value)
 }

@@ -71,6 +71,14 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
                 org.uuid()
             ),
         ),
+        (
+            "audit_events (org_id, id, at, actor_type, actor_id, action, target_type, target)",
+            format!(
+                "{}, {ago}, 'user', {}, 'thing.done' || repeat('x', i % 20), 'thing', 't' || i % 500",
+                id("event", number),
+                id("person", "i % 300")
+            ),
+        ),
     ] {
         let insert = format!(
             "insert into {columns} select '{}', {values} from generate_series(1, {each}) i",

@@ -48,6 +48,14 @@ impl Database {
         Lock(connection)
     }
 
+    /// Nothing that has to be announced to the replicas is committed until this is released.
+    pub async fn lock_changes(&self) -> Lock {
+        let mut connection = self.superuser().await;
+        connection.execute("begin").await.unwrap();
+        connection.execute("select from control_counter for update").await.unwrap();
+        Lock(connection)
+    }
+
     /// How many statements wait for a lock.
     pub async fn waiting(&self) -> i64 {
         self.count(

@@ -11,6 +11,7 @@ mod faults;
 mod fence;
 mod fleet;
 mod forge;
+mod ledger;
 mod persona;
 mod private;
 mod reply;

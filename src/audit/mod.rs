@@ -1,7 +1,14 @@
 //! The audit: who did what to whom, written in the transaction of the change itself.
 //!
 //! What a person does to their own account is audited by the gate's functions, in the database; what happens inside an
-//! org is recorded here.
+//! org is recorded here. Once committed it becomes part of the org's [`chain`], which anybody can [`verify`].
+
+pub mod chain;
+mod event;
+mod verify;
+
+pub use event::{AuditActor, AuditEvent, AuditRow, AuditTarget, hex, named, stored};
+pub use verify::{Break, Verified, find, next_org, verify};
 
 use crate::{
     authn::Actor,
