@@ -1,9 +1,7 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{
-        api_keys, audit_events, auth, categories, docs, health, limits, me, orders, org, products, tiers,
-    },
+    api::{api_keys, audit_events, auth, categories, docs, health, limits, me, orders, org, products, tiers},
     authn::keyring,
     extract::Json,
     middleware, openapi, operator,

@@ -2,8 +2,8 @@
 
 pub mod api_key;
 pub mod jwt;
-mod key_uses;
 mod key_set;
+mod key_uses;
 pub mod keyring;
 pub mod opaque;
 pub mod password;
