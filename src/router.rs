@@ -1,7 +1,10 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    api::{
+        api_keys, auth, categories, docs, health, invitations, limits, me, orders, org, products, tiers,
+        users,
+    },
     extract::Json,
     middleware, openapi, operator,
     state::AppState,
@@ -27,6 +30,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         auth::routes(),
         me::routes(),
         org::routes(),
+        users::routes(),
+        invitations::routes(),
         api_keys::routes(),
         limits::routes(),
         categories::routes(),

@@ -1,10 +1,12 @@
 //! The organisation itself.
 
+mod delete;
+
 use super::given;
 use crate::{
     account::Org,
     authz::{
-        Action::{Read, Update},
+        Action::{Delete, Read, Update},
         Resource::Org as Organisation,
     },
     error::{OptionExt as _, Result},
@@ -18,7 +20,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of(Organisation).allow(Read, routes!(get_org)).allow(Update, routes!(update_org))
+    TenantRoutes::of(Organisation)
+        .allow(Read, routes!(get_org))
+        .allow(Update, routes!(update_org))
+        .allow(Delete, routes!(delete::delete_org))
 }
 
 #[derive(Deserialize, Validate, ToSchema)]

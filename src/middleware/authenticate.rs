@@ -32,7 +32,11 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
     Ok(next.run(request).await)
 }
 
-async fn identify(state: &AppState, headers: &HeaderMap) -> Result<Principal> {
+/// The principal whose credentials these are.
+///
+/// # Errors
+/// 401 where there are none, or none that are good.
+pub async fn identify(state: &AppState, headers: &HeaderMap) -> Result<Principal> {
     let Some(header) = headers.get(header::AUTHORIZATION) else {
         return Err(Error::Unauthenticated {
             code: "unauthenticated",

@@ -1,5 +1,6 @@
 //! Signing up, signing in, and staying signed in.
 
+mod invitations;
 mod login;
 mod refresh;
 mod register;
@@ -13,6 +14,7 @@ pub fn public_routes() -> PublicRoutes {
         .open(routes!(register::register))
         .open(routes!(login::login))
         .open(routes!(refresh::refresh))
+        .open(routes!(invitations::accept_invitation))
 }
 
 pub fn routes() -> TenantRoutes {

@@ -1,6 +1,7 @@
 //! The gate: what is asked and done before an org is known, each one execute-only function of the database.
 
 mod api_keys;
+mod invitations;
 mod mail;
 mod orgs;
 mod people;
@@ -8,6 +9,7 @@ mod sessions;
 mod tiers;
 
 pub use api_keys::*;
+pub use invitations::*;
 pub use mail::*;
 pub use orgs::*;
 pub use people::*;

@@ -28,6 +28,7 @@ pub const LINTS: &[Lint] = &[
             ("refresh_tokens", "are asked for before the org is known; the gate's alone"),
             ("mails", "go to people, on behalf of an org or of none; the gate's and the worker's alone"),
             ("mail_tokens", "prove a person; the gate's alone"),
+            ("invitation_secrets", "are asked for before the org is known; the gate's alone"),
             ("api_key_secrets", "are asked for before the org is known; the gate's alone"),
         ],
         faults: &[

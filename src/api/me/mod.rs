@@ -1,5 +1,7 @@
 //! Me: who is signed in.
 
+mod orgs;
+
 use crate::{
     account::{Org, User},
     caller::Caller,
@@ -15,7 +17,12 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_me))
+    TenantRoutes::of_members()
+        .allow_members(routes!(get_me))
+        .allow_members(routes!(orgs::list_my_orgs))
+        .allow_members(routes!(orgs::create_my_org))
+        .allow_members(routes!(orgs::get_my_org))
+        .allow_members(routes!(orgs::leave_org))
 }
 
 #[derive(Serialize, ToSchema)]
