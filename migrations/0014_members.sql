@@ -100,6 +100,8 @@ declare
     invitation invitations;
 begin
     select s.org_id into org from invitation_secrets s where s.hash = secret_hash;
+    -- A person before their orgs, as in gate_leave, so that neither waits for the other.
+    perform 1 from users u where u.id = person for no key update;
     -- Changes of an org's members take turns.
     perform 1 from org_control c where c.org_id = org and c.status = 'active' for no key update;
     if not found then

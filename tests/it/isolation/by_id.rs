@@ -30,10 +30,8 @@ async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happen
         let at = |id: &str| format!("{collection}/{id}{tail}");
         let id = id_in(&theirs);
         let never_was = at(&another_of_its_kind(id));
-        let another_kind = match id.starts_with("org_") {
-            true => globex.owner.user().to_string(),
-            false => globex.id.to_string(),
-        };
+        let another_kind =
+            if id.starts_with("org_") { globex.owner.user().to_string() } else { globex.id.to_string() };
         let malformed =
             ["x", &id.to_uppercase(), &id[..id.len() - 1], &id.replace('_', "-"), "%00", &another_kind]
                 .map(at);
