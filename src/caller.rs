@@ -2,13 +2,32 @@
 
 use crate::{
     authn::{Actor, Principal},
-    authz::{self, Authz, Permission, Standing},
+    authz::{self, Authz, OrgPolicy, Permission, Standing},
     error::{Error, Problem, Result},
     ids::OrgId,
     limits::Subject,
-    tenancy::Status,
+    tenancy::{Status, TenantTx},
 };
 use axum::http::StatusCode;
+use std::sync::Arc;
+
+/// Where a principal stands in its org, as this replica remembers it: none for an API key, or who is no member.
+#[derive(Clone)]
+pub struct Stance(pub Option<Standing>);
+
+impl Stance {
+    pub async fn of(authz: &Authz, principal: &Principal) -> Result<Self> {
+        match principal.actor {
+            Actor::User { user, .. } => authz.standing(principal.org, user).await.map(Self),
+            Actor::ApiKey { .. } => Ok(Self(None)),
+        }
+    }
+
+    /// The tier whose limits on users hold for this one in place of the org's.
+    pub fn tier(&self) -> Option<&str> {
+        self.0.as_ref()?.tier.as_deref()
+    }
+}
 
 /// A principal that was let through a door; to hold one is to have been admitted.
 #[derive(Clone)]
@@ -24,11 +43,12 @@ impl Caller {
     ///
     /// # Errors
     /// 403, saying why, and which roles would have been let in.
-    pub async fn admit(authz: &Authz, principal: Principal, permission: Option<Permission>) -> Result<Self> {
-        let standing = match principal.actor {
-            Actor::User { user, .. } => authz.standing(principal.org, user).await?,
-            Actor::ApiKey { .. } => None,
-        };
+    pub async fn admit(
+        authz: &Authz,
+        principal: Principal,
+        Stance(standing): Stance,
+        permission: Option<Permission>,
+    ) -> Result<Self> {
         Self::decide(authz, principal, standing, permission).await
     }
 
@@ -39,6 +59,22 @@ impl Caller {
             Actor::ApiKey { .. } => None,
         };
         Self::decide(authz, self.principal.clone(), standing, self.permission).await
+    }
+
+    /// Decides again by what `tx` reads, which holds `version` of the policy fast; answers the policy too.
+    pub async fn readmit_in(
+        &self,
+        authz: &Authz,
+        tx: &mut TenantTx,
+        version: i64,
+    ) -> Result<(Self, Arc<OrgPolicy>)> {
+        let user = match self.principal.actor {
+            Actor::User { user, .. } => Some(user),
+            Actor::ApiKey { .. } => None,
+        };
+        let (policy, standing) = authz.standing_in(tx, version, user).await?;
+        let caller = Self::decide(authz, self.principal.clone(), standing, self.permission).await?;
+        Ok((caller, policy))
     }
 
     async fn decide(
@@ -94,6 +130,21 @@ impl Caller {
             Actor::User { .. } => self.standing.as_ref().is_some_and(|standing| standing.may(permission)),
             Actor::ApiKey { scopes, .. } => scopes.contains(&permission.to_string()),
         }
+    }
+
+    /// The tier whose limits on users hold for the caller in place of the org's.
+    pub fn tier(&self) -> Option<&str> {
+        self.standing.as_ref()?.tier.as_deref()
+    }
+
+    /// # Errors
+    /// 403 `beyond_your_own` where one of `roles` holds more than the caller.
+    pub fn check_holds(
+        &self,
+        policy: &OrgPolicy,
+        roles: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<()> {
+        authz::no_more_than(|permission| self.may(permission), policy, roles)
     }
 
     /// The policy version that the decision was made under; none where no policy had a say.

@@ -24,6 +24,8 @@ use utoipa::{
         (name = "auth", description = "Signing up, in and out."),
         (name = "me", description = "Who is signed in."),
         (name = "org", description = "The organisation."),
+        (name = "users", description = "Its members."),
+        (name = "invitations", description = "How people become members."),
         (name = "api keys", description = "How programs come in."),
         (name = "audit", description = "Who did what, kept for good."),
         (name = "limits", description = "How much a tier may do."),

@@ -1,7 +1,10 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{api_keys, audit_events, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    api::{
+        api_keys, audit_events, auth, categories, docs, health, invitations, limits, me, orders, org, products,
+        tiers, users,
+    },
     authn::keyring,
     extract::Json,
     middleware, openapi, operator,
@@ -28,6 +31,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         auth::routes(),
         me::routes(),
         org::routes(),
+        users::routes(),
+        invitations::routes(),
         api_keys::routes(),
         audit_events::routes(),
         limits::routes(),

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     db::Pools,
     ids::{ApiKeyId, OrgId, SessionId},
-    limits::{IpLimiter, Limits, Mode, Policy, Scope, TierBook, TierPlan, Unit},
+    limits::{IpLimiter, Limits, Mode, Policy, Scope, Subject, TierBook, TierPlan, Unit},
     page::CursorKey,
     tenancy::{OrgDirectory, PlatformDb, gate},
     vault::{self, Vault},
@@ -128,9 +128,13 @@ impl AppState {
 }
 
 impl Inner {
-    /// The plan that holds for an org, where that is known without asking anybody.
-    pub fn plan_at_hand(&self, org: OrgId) -> Option<Arc<TierPlan>> {
-        self.tiers.plan_at_hand(&self.directory.at_hand(org)?.tier)
+    /// The plan that holds for an org, or for somebody in it, where that is known without asking anybody.
+    pub fn plan_at_hand(&self, org: OrgId, who: Option<Subject>) -> Option<Arc<TierPlan>> {
+        let own = match who {
+            Some(Subject::User(user)) => self.authz.tier_at_hand(org, user),
+            Some(Subject::ApiKey(_)) | None => None,
+        };
+        self.tiers.plan_at_hand(&self.directory.at_hand(org)?.tier, own.as_deref())
     }
 }
 

@@ -12,12 +12,14 @@ pub mod auth;
 pub mod categories;
 pub mod docs;
 pub mod health;
+pub mod invitations;
 pub mod limits;
 pub mod me;
 pub mod orders;
 pub mod org;
 pub mod products;
 pub mod tiers;
+pub mod users;
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,5 +1,7 @@
 //! The organisation itself, and what it asks of whoever comes in.
 
+mod delete;
+
 use super::given;
 use crate::{
     access::{self, Demand},
@@ -7,7 +9,7 @@ use crate::{
     audit::{self, Entry},
     authn::Actor,
     authz::{
-        Action::{Read, Update},
+        Action::{Delete, Read, Update},
         Resource::Org as Organisation,
     },
     caller::{Caller, refused},
@@ -29,7 +31,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of(Organisation).allow(Read, routes!(get_org)).allow(Update, routes!(update_org))
+    TenantRoutes::of(Organisation)
+        .allow(Read, routes!(get_org))
+        .allow(Update, routes!(update_org))
+        .allow(Delete, routes!(delete::delete_org))
 }
 
 /// The organisation that the caller works in.

@@ -1,9 +1,11 @@
 //! What a role may do: permissions, the built-in roles of `policies/`, and decisions by Casbin.
 
+mod grants;
 mod org_policy;
 mod permission;
 mod snapshots;
 
+pub use grants::{gives_power, no_more_than};
 pub use org_policy::{MODEL, OrgPolicy, ROLES};
 pub use permission::{Action, Permission, Resource};
 pub use snapshots::{Authz, Standing};

@@ -79,6 +79,11 @@ impl OrgPolicy {
         set.allowed[word].load(Ordering::Relaxed) & bit != 0
     }
 
+    /// What a role may do, by itself or by what it inherits.
+    pub fn permissions_of(&self, role: &str) -> impl Iterator<Item = Permission> {
+        Permission::all().filter(move |permission| self.enforce(role, *permission))
+    }
+
     /// Which roles of the org hold a permission.
     pub fn granted_by(&self, permission: Permission) -> Vec<&str> {
         self.roles.iter().map(String::as_str).filter(|role| self.enforce(role, permission)).collect()

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use garde::Validate;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use utoipa::ToSchema;
 
 /// As an argument, a body that was read and found valid; as an answer, `application/json`.
@@ -89,7 +92,12 @@ fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> 
             serde_json::error::Category::Data => {
                 Error::Invalid(vec![flaw(&pointer, &error.inner().to_string())])
             }
-            // What serde_json says here is about the text's form alone.
+            // What stands where one of some words is expected, like a null, serde takes for no JSON at all.
+            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => Error::Invalid(vec![Flaw::new(
+                pointer,
+                "invalid",
+                "is none of the values that can stand here",
+            )]),
             _ => Error::malformed("malformed_json", format!("the body is no JSON: {}", error.inner())),
         }
     })?;
@@ -179,6 +187,29 @@ mod tests {
         #[garde(skip)]
         #[expect(dead_code, reason = "read by serde")]
         note: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    #[garde(allow_unvalidated)]
+    #[expect(dead_code, reason = "read by serde")]
+    struct Light {
+        colour: Colour,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Colour {
+        Red,
+    }
+
+    #[test]
+    fn what_is_none_of_some_words_is_pointed_at() {
+        for body in [r#"{"colour": null}"#, r#"{"colour": 5}"#, r#"{"colour": "Blue"}"#, r#"{"colour": []}"#]
+        {
+            let Err(Error::Invalid(flaws)) = read::<Light>(body.as_bytes()) else { panic!("{body}") };
+            assert_eq!(flaws[0].pointer, "/colour", "{body}");
+        }
+        assert!(matches!(read::<Light>(br#"{"colour": nul}"#), Err(Error::Malformed { .. })));
+        read::<Light>(br#"{"colour": "Red"}"#).unwrap();
     }
 
     fn flaws(body: &str) -> Vec<(String, &'static str)> {

@@ -39,7 +39,11 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
     Ok(next.run(request).await)
 }
 
-async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> Result<Principal> {
+/// The principal whose credentials these are, coming from `client`.
+///
+/// # Errors
+/// 401 where there are none, or none that are good.
+pub async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> Result<Principal> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(header) = given.next() else {
         return Err(Error::Unauthenticated {

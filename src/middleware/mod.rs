@@ -15,6 +15,7 @@ mod routes;
 mod security_headers;
 mod trace;
 
+pub use authenticate::identify;
 pub use routes::{PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};

@@ -1,8 +1,15 @@
-//! Which org the principal speaks for, whether that org is in good standing, and what it asks of who comes in.
+//! Which org the principal speaks for, whether that org is in good standing, what it asks of who comes in, and where the
+//! principal stands in it.
 
 use super::{Door, Refusable};
 use crate::{
-    access, authn::Principal, caller::closed, error::Error, state::AppState, tenancy::Status, trail::ClientIp,
+    access,
+    authn::Principal,
+    caller::{Stance, closed},
+    error::Error,
+    state::AppState,
+    tenancy::Status,
+    trail::ClientIp,
 };
 use anyhow::anyhow;
 use axum::{
@@ -10,7 +17,8 @@ use axum::{
     middleware::Next,
 };
 
-/// Inserts the org's `Control`, which `rate_limit` takes the tier from.
+/// Inserts the org's `Control` and the principal's `Stance`: `rate_limit` takes the tiers from them, and `guard` decides
+/// by the latter.
 pub async fn resolve_org(
     State((state, door)): State<(AppState, Door)>,
     mut request: Request,
@@ -30,6 +38,8 @@ pub async fn resolve_org(
     {
         return Err(demand.refusal());
     }
+    let stance = Stance::of(&state.authz, principal).await?;
     request.extensions_mut().insert(control);
+    request.extensions_mut().insert(stance);
     Ok(next.run(request).await)
 }

@@ -19,7 +19,7 @@ pub async fn sweep(state: AppState, until: CancellationToken) {
         tokio::select! {
             () = until.cancelled() => return,
             _ = limits.tick() => {
-                state.limits.sweep(|org| state.plan_at_hand(org));
+                state.limits.sweep(|org, who| state.plan_at_hand(org, who));
             }
             _ = rows.tick() => {
                 if let Err(error) = sweep_rows(&state).await {

@@ -1,5 +1,6 @@
 //! Signing up, signing in, and staying signed in.
 
+mod invitations;
 mod login;
 mod login_totp;
 mod refresh;
@@ -16,6 +17,7 @@ pub fn public_routes() -> PublicRoutes {
         .open(routes!(login::login))
         .open(routes!(login_totp::login_totp))
         .open(routes!(refresh::refresh))
+        .open(routes!(invitations::accept_invitation))
 }
 
 pub fn routes() -> TenantRoutes {

@@ -5,6 +5,8 @@ mod totp;
 
 mod account;
 
+mod orgs;
+
 use crate::{
     account::{Org, User},
     caller::Caller,
@@ -33,6 +35,10 @@ pub fn routes() -> TenantRoutes {
         .allow_members(routes!(totp::renew_recovery_codes))
         .allow_members(routes!(account::export_me))
         .allow_members(routes!(account::delete_me))
+        .allow_members(routes!(orgs::list_my_orgs))
+        .allow_members(routes!(orgs::create_my_org))
+        .allow_members(routes!(orgs::get_my_org))
+        .allow_members(routes!(orgs::leave_org))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -3,6 +3,7 @@
 mod account;
 mod api_keys;
 mod attempts;
+mod invitations;
 mod mail;
 mod my_sessions;
 mod orgs;
@@ -15,6 +16,7 @@ mod totp;
 pub use account::*;
 pub use api_keys::*;
 pub use attempts::*;
+pub use invitations::*;
 pub use mail::*;
 pub use my_sessions::*;
 pub use orgs::*;

@@ -6,7 +6,7 @@ mod in_bodies;
 mod in_lists;
 mod sandbox;
 
-use super::support::{Document, Operation, PASSWORD, Persona, claims, cog, until};
+use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, until};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,12 +17,18 @@ fn tenants(document: &Document) -> impl Iterator<Item = Operation<'_>> {
 
 /// Makes one of what an operation's path is about, and answers where it is: each collection has a maker here,
 /// and an operation without one is untested, so it fails.
-pub async fn make(by: &Persona, operation: &str, collection: &str) -> String {
+pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str) -> String {
+    if collection == "/api/v1/users" {
+        let joined = app.newcomer(by, &address(), &["viewer"]).await;
+        return format!("{collection}/{}", joined["user"]["id"].as_str().unwrap());
+    }
     let body = match collection {
         "/api/v1/audit-events" => return make_audit_event(by).await,
         "/api/v1/me/sessions" => return sign_in_again(by).await,
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
+        "/api/v1/invitations" => json!({"email": address(), "roles": ["viewer"]}),
+        "/api/v1/me/orgs" => json!({"name": fresh("Side business")}),
         "/api/v1/products" => product(),
         "/api/v1/orders" => {
             let product = by.post("/api/v1/products", product()).await.expect(201);
@@ -64,6 +70,10 @@ fn product() -> Value {
     let mut product = cog();
     product["sku"] = fresh("SKU").into();
     product
+}
+
+fn address() -> String {
+    format!("{}@example.com", fresh("somebody").replace(' ', "-"))
 }
 
 fn fresh(name: &str) -> String {

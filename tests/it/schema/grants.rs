@@ -35,8 +35,9 @@ pub const LINTS: &[Lint] = &[
             select secret, case when to_regclass(secret) is null
                 then 'is gone: write here what took its place'
                 else 'is open to insula_app (or public): revoke that; the gate''s functions are the only way to it' end
-            from unnest(array['users', 'credentials', 'sessions', 'refresh_tokens', 'api_key_secrets', 'mails', 'mail_tokens',
-                              'totp', 'recovery_codes', 'login_challenges', 'login_failures', 'signing_keys',
+            from unnest(array['users', 'credentials', 'sessions', 'refresh_tokens', 'api_key_secrets', 'invitation_secrets',
+                              'mails', 'mail_tokens', 'totp', 'recovery_codes', 'login_challenges', 'login_failures',
+                              'signing_keys',
                               'control_counter', 'control_log', 'tier_versions']) secret
             where to_regclass(secret) is null
                or has_table_privilege('insula_app', secret, 'delete, truncate, trigger')

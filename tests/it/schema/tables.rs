@@ -33,6 +33,7 @@ pub const LINTS: &[Lint] = &[
             ("login_challenges", "are of people who are not signed in yet; the gate's alone"),
             ("login_failures", "are of addresses, whether anybody's or nobody's; the gate's alone"),
             ("mail_tokens", "prove a person; the gate's alone"),
+            ("invitation_secrets", "are asked for before the org is known; the gate's alone"),
             ("api_key_secrets", "are asked for before the org is known; the gate's alone"),
         ],
         faults: &[
