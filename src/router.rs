@@ -1,7 +1,7 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    api::{api_keys, auth, categories, dev_mail, docs, health, limits, me, orders, org, products, tiers},
     extract::Json,
     middleware, openapi, operator,
     state::AppState,
@@ -12,12 +12,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub fn router(state: &AppState) -> Router {
     let (api, document) = described(Some(state), &state.config.http.public_url);
-    let router = api
-        .route("/.well-known/jwks.json", get(jwks))
-        .merge(health::router())
-        .merge(docs::router(document))
-        .with_state(state.clone());
-    middleware::outer(state, router)
+    let mut router =
+        api.route("/.well-known/jwks.json", get(jwks)).merge(health::router()).merge(docs::router(document));
+    if state.config.dev.mail_page {
+        router = router.merge(dev_mail::router());
+    }
+    middleware::outer(state, router.with_state(state.clone()))
 }
 
 /// Everything that is documented, and its document.

@@ -1,7 +1,12 @@
 //! `AppState`: everything that requests share, wired once.
 
 use crate::{
-    authn::{RevokedSessions, api_key::ApiKeys, jwt::Tokens, password::Hasher},
+    authn::{
+        RevokedSessions,
+        api_key::ApiKeys,
+        jwt::Tokens,
+        password::{Cost, Hasher},
+    },
     authz::Authz,
     bus::{self, Change, Freshness, Heard},
     clock::Clock,
@@ -91,6 +96,7 @@ impl AppState {
             strict: true,
         };
         let faults = |faults| anyhow!("INSULA_LIMITS__IP: {faults:?}");
+        let cost = Cost { memory_kib: config.auth.argon2_memory_kib, passes: config.auth.argon2_passes };
         let inner = Inner {
             tokens: Tokens::new(
                 &signing,
@@ -98,7 +104,7 @@ impl AppState {
                 config.auth.access_seconds.into(),
                 clock.clone(),
             )?,
-            hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
+            hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
             vault: Vault::new(&master)?,

@@ -9,6 +9,7 @@
 pub mod api_keys;
 pub mod auth;
 pub mod categories;
+pub mod dev_mail;
 pub mod docs;
 pub mod health;
 pub mod limits;

@@ -1,6 +1,9 @@
 //! Signing in with a password.
 
-use super::session::{Session, open_session};
+use super::{
+    password::keep_up,
+    session::{Session, open_session},
+};
 use crate::{
     authn::password::not_endless,
     error::{Error, Result},
@@ -43,13 +46,14 @@ pub async fn login(
 ) -> Result<Json<Session>> {
     let account = gate::user_by_email(&state.pools, login.email.trim()).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
-    let right = state.hasher.verify(login.password, hash).await?;
+    let right = state.hasher.verify(login.password.clone(), hash).await?;
     let Some(account) = account.filter(|_| right) else {
         return Err(Error::Unauthenticated {
             code: "invalid_credentials",
             detail: "no account has this e-mail address and password",
         });
     };
+    keep_up(&state, &account, login.password).await;
     let person = Person { id: account.id, email: account.email, name: account.name };
     open_session(&state, person, false, login.org.as_deref(), &trail).await.map(Json)
 }

@@ -10,9 +10,11 @@ mod document;
 mod faults;
 mod fence;
 mod fleet;
+mod mailbox;
 mod persona;
 mod private;
 mod reply;
+mod smtp;
 mod source;
 mod wait;
 
@@ -25,9 +27,11 @@ pub use dir::Dir;
 pub use document::{Document, Operation, another_of_its_kind};
 pub use fence::BREACHES;
 pub use fleet::Fleet;
+pub use mailbox::Mailbox;
 pub use persona::Persona;
 pub use private::Private;
 pub use reply::Reply;
+pub use smtp::Smtp;
 pub use source::Source;
 pub use wait::until;
 
