@@ -70,6 +70,9 @@ create function forget_proofs(person uuid) returns void
 begin
     delete from credentials where user_id = person;
     delete from mail_tokens where user_id = person;
+    delete from totp where user_id = person;
+    delete from recovery_codes where user_id = person;
+    perform clear_login_failures(person);
     delete from refresh_tokens where session_id in (select id from sessions where user_id = person);
 end
 $$;

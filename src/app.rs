@@ -1,6 +1,6 @@
 //! The whole: built from a configuration, run until told to stop, and stopped without dropping a request.
 
-use crate::{clock::Clock, config::Config, router::router, state::AppState, worker};
+use crate::{clock::Clock, config::Config, mail::Post, router::router, state::AppState, worker};
 use anyhow::Context as _;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ impl App {
         // Before the database is waited for: a port that is taken is told of at once.
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+        let post = Post::open(&config)?;
         let background = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (state, listening) = AppState::open(config, clock, background.clone()).await?;
@@ -32,6 +33,7 @@ impl App {
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
+        tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }

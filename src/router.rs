@@ -2,8 +2,8 @@
 
 use crate::{
     api::{
-        api_keys, audit_events, auth, categories, docs, health, invitations, limits, me, orders, org, products,
-        tiers, users,
+        api_keys, audit_events, auth, categories, dev_mail, docs, health, invitations, limits, me, orders,
+        org, products, tiers, users,
     },
     authn::keyring,
     extract::Json,
@@ -16,12 +16,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub fn router(state: &AppState) -> Router {
     let (api, document) = described(Some(state), &state.config.http.public_url);
-    let router = api
-        .route("/.well-known/jwks.json", get(jwks))
-        .merge(health::router())
-        .merge(docs::router(document))
-        .with_state(state.clone());
-    middleware::outer(state, router)
+    let mut router =
+        api.route("/.well-known/jwks.json", get(jwks)).merge(health::router()).merge(docs::router(document));
+    if state.config.dev.mail_page {
+        router = router.merge(dev_mail::router());
+    }
+    middleware::outer(state, router.with_state(state.clone()))
 }
 
 /// Everything that is documented, and its document.

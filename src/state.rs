@@ -1,7 +1,13 @@
 //! `AppState`: everything that requests share, wired once.
 
 use crate::{
-    authn::{RevokedSessions, api_key::ApiKeys, jwt::Tokens, keyring::Keyring, password::Hasher},
+    authn::{
+        RevokedSessions,
+        api_key::ApiKeys,
+        jwt::Tokens,
+        keyring::Keyring,
+        password::{Cost, Hasher},
+    },
     authz::Authz,
     bus::{self, Change, Freshness, Heard},
     clock::Clock,
@@ -99,6 +105,7 @@ impl AppState {
         let per_address = per_ip("ip", ip.quota_per_minute, ip.burst);
         let per_network = per_ip("network", of_networks.0, of_networks.1);
         let faults = |faults| anyhow!("INSULA_LIMITS__IP: {faults:?}");
+        let cost = Cost { memory_kib: config.auth.argon2_memory_kib, passes: config.auth.argon2_passes };
         let inner = Inner {
             tokens: Tokens::new(
                 remembered.keyring.clone(),
@@ -107,7 +114,7 @@ impl AppState {
                 clock.clone(),
             ),
             keyring: remembered.keyring,
-            hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
+            hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,

@@ -10,6 +10,7 @@ pub mod api_keys;
 pub mod audit_events;
 pub mod auth;
 pub mod categories;
+pub mod dev_mail;
 pub mod docs;
 pub mod health;
 pub mod invitations;

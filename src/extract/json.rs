@@ -1,6 +1,9 @@
 //! JSON bodies in, checked field by field, and JSON answers out.
 
-use crate::error::{Error, Flaw, Problem, Result};
+use crate::{
+    authn::password::TOO_COMMON,
+    error::{Error, Flaw, Problem, Result},
+};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -117,7 +120,8 @@ fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> 
             let parts = path.to_string().replace(['[', ']'], ".");
             let parts =
                 parts.split('.').filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect::<Vec<_>>();
-            Flaw::new(pointer(parts.into_iter()), "invalid", error.message())
+            let code = if error.message() == TOO_COMMON { "common_password" } else { "invalid" };
+            Flaw::new(pointer(parts.into_iter()), code, error.message())
         });
         Error::Invalid(flaws.collect())
     })?;

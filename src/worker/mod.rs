@@ -3,9 +3,11 @@
 mod audit;
 mod key_uses;
 mod limits;
+mod mail;
 mod sweep;
 
 pub use audit::{keep_audit_sealed, seal_audit};
 pub use key_uses::write_key_uses;
 pub use limits::keep_limits;
+pub use mail::send_mail;
 pub use sweep::sweep;

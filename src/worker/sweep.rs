@@ -1,5 +1,5 @@
-//! Takes away what nobody will ask for again: idle limits, old idempotency keys, sessions long over, keys long retired,
-//! changes long heard of.
+//! Takes away what nobody will ask for again: idle limits, old idempotency keys, old mails and their tokens, sessions long
+//! over, keys long retired, changes long heard of.
 
 use crate::{bus, error::Result, state::AppState, trail::Trail};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 /// Each sweep of the limiter walks a 64th of it.
 const LIMITS: Duration = Duration::from_millis(150);
 const ROWS: Duration = Duration::from_mins(10);
+/// How long one can look up what became of a mail.
+const MAILS: Duration = Duration::from_hours(7 * 24);
 
 /// Every replica sweeps: what two delete at once is gone all the same.
 pub async fn sweep(state: AppState, until: CancellationToken) {
@@ -36,6 +38,9 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
         .execute(&mut *tx)
         .await?;
+    let at = state.clock.now();
+    sqlx::query!("delete from mails where created_at < $1", at - MAILS).execute(&mut *tx).await?;
+    sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
     tx.commit().await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)

@@ -8,6 +8,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("casbin", &["authz"]),
     ("governor", &["limits"]),
     ("jsonwebtoken", &["authn"]),
+    ("lettre", &["mail"]),
     ("redis", &["cache", "limits", "local"]),
     ("sqlx::PgPool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::Pool", &["bus", "db", "local", "tenancy"]),

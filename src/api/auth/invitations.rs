@@ -1,11 +1,15 @@
 //! Accepting an invitation: the link proves the address, and what else is asked depends on who has it.
 
-use super::session::{Answer, Session, choose, new_token, open_session, signed_out};
+use super::{
+    password::keep_up,
+    session::{Answer, Session, choose, new_token, open_session, signed_out},
+};
 use crate::{
+    attempt::{Attempt, has_second_factor},
     authn::{
         Actor, Principal,
         opaque::{self, OpaqueToken},
-        password::{long_enough, not_endless},
+        password::{long_enough, not_endless, not_of_the_person},
     },
     caller::refused,
     error::{Error, Flaw, Result},
@@ -14,9 +18,10 @@ use crate::{
     middleware::identify,
     state::AppState,
     tenancy::gate::{self, Invited, Newcomer, OpenInvitation, Person},
-    trail::Trail,
+    trail::{ClientIp, Trail},
 };
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -41,6 +46,10 @@ pub struct Acceptance {
     #[garde(inner(custom(not_endless)))]
     #[schema(value_type = Option<String>, format = Password, example = "correct horse battery", max_length = 256)]
     pub password: Option<SecretString>,
+    /// Of the authenticator app, or a recovery code: needed where the account has a second factor.
+    #[garde(inner(length(max = 40)))]
+    #[schema(max_length = 40)]
+    pub code: Option<String>,
 }
 
 /// Accept an invitation
@@ -52,34 +61,37 @@ pub struct Acceptance {
               (status = 201, description = "Signed up, and signed in.", body = Session),
               (status = 401, description = "The token opens no invitation (any more), or the password is wrong."),
               (status = 403, description = "Somebody else than the one invited is signed in."),
-              (status = 409, description = "The address has just been registered.")))]
+              (status = 409, description = "The address has just been registered."),
+              (status = 429, description = "Too many attempts, from this address or at this account.")))]
 pub async fn accept_invitation(
     State(state): State<AppState>,
     trail: Trail,
+    Extension(client): Extension<ClientIp>,
     headers: HeaderMap,
     Json(acceptance): Json<Acceptance>,
 ) -> Result<Response> {
     let secret = opaque::hash(&acceptance.token);
     let invitation = gate::invitation(&state.pools, &secret, trail.at).await?.ok_or_else(invalid)?;
     if headers.contains_key(header::AUTHORIZATION) {
-        let principal = identify(&state, &headers).await?;
+        let principal = identify(&state, &headers, client.ip).await?;
         let session = accept_signed_in(&state, &secret, invitation, &principal, &trail).await?;
         return Ok(Json(session).into_response());
     }
     let OpenInvitation { org, email, account } = invitation;
-    let (status, person) = if let Some(account) = account {
-        let person = prove(&state, account, acceptance.password).await?;
+    let (status, person, mfa) = if let Some(account) = account {
+        let (password, code) = (acceptance.password, acceptance.code.as_deref());
+        let (person, mfa) = prove(&state, account, password, code, &trail).await?;
         accept(&state, &secret, person.id, None, &trail).await?;
-        (StatusCode::OK, person)
+        (StatusCode::OK, person, mfa)
     } else {
-        let (name, password) = newcomer(acceptance.name, acceptance.password)?;
+        let (name, password) = newcomer(&email, acceptance.name, acceptance.password)?;
         let password_hash = state.hasher.hash(password).await?;
         let person = Person { id: UserId::new(), email, name };
         let new = Newcomer { name: &person.name, password_hash: &password_hash };
         accept(&state, &secret, person.id, Some(&new), &trail).await?;
-        (StatusCode::CREATED, person)
+        (StatusCode::CREATED, person, false)
     };
-    let session = open_session(&state, person, false, Some(&org.to_string()), &trail).await?;
+    let session = open_session(&state, person, mfa, Some(&org.to_string()), &trail).await?;
     Ok((status, Json(session)).into_response())
 }
 
@@ -101,7 +113,7 @@ async fn accept_signed_in(
     let token = OpaqueToken::new("refresh");
     let new = new_token(state, &token, trail);
     let proof = gate::switch(&state.pools, session, org.id, &new, trail).await?.ok_or_else(signed_out)?;
-    Answer { session, person, proof, org, orgs, token }.session(state)
+    Answer { session, person, proof, org, orgs, token }.session(state).await
 }
 
 async fn accept(
@@ -119,8 +131,15 @@ async fn accept(
     }
 }
 
-/// Whoever has the link has the mail of the address, and not yet its account.
-async fn prove(state: &AppState, account: Invited, password: Option<SecretString>) -> Result<Person> {
+/// Whoever has the link has the mail of the address, and not yet its account. Answers who it is, and whether they gave a
+/// second factor.
+async fn prove(
+    state: &AppState,
+    account: Invited,
+    password: Option<SecretString>,
+    code: Option<&str>,
+    trail: &Trail,
+) -> Result<(Person, bool)> {
     let Some(password) = password else {
         return Err(Error::invalid(
             "/password",
@@ -128,16 +147,41 @@ async fn prove(state: &AppState, account: Invited, password: Option<SecretString
             "the address has an account: send its password, or its access token as Authorization",
         ));
     };
-    if !state.hasher.verify(password, account.password_hash.clone()).await? {
+    let attempt = Attempt::begin(state, &account.email, trail).await?;
+    if !attempt.password(password.clone(), account.password_hash.clone()).await? {
+        attempt.failed().await?;
         return Err(Error::Unauthenticated {
             code: "invalid_credentials",
             detail: "the account of the invited address has another password",
         });
     }
-    Ok(account.into())
+    let mfa = has_second_factor(state, account.id).await?;
+    if mfa {
+        let Some(code) = code else {
+            attempt.right_so_far().await?;
+            return Err(Error::invalid(
+                "/code",
+                "required",
+                "a code of your authenticator app is needed too",
+            ));
+        };
+        if !attempt.code(account.id, code).await? {
+            attempt.failed().await?;
+            return Err(Error::invalid("/code", "wrong", "the code is wrong, or was used before"));
+        }
+    }
+    attempt.succeeded().await?;
+    if let Some(hash) = &account.password_hash {
+        keep_up(state, account.id, hash, password).await;
+    }
+    Ok((account.into(), mfa))
 }
 
-fn newcomer(name: Option<String>, password: Option<SecretString>) -> Result<(String, SecretString)> {
+fn newcomer(
+    email: &str,
+    name: Option<String>,
+    password: Option<SecretString>,
+) -> Result<(String, SecretString)> {
     let mut flaws = Vec::new();
     let mut missing = |pointer| {
         flaws.push(Flaw::new(pointer, "missing_field", "the address has no account yet: this makes it one"));
@@ -154,7 +198,10 @@ fn newcomer(name: Option<String>, password: Option<SecretString>) -> Result<(Str
         }
     }
     match (name, password) {
-        (Some(name), Some(password)) if flaws.is_empty() => Ok((name, password)),
+        (Some(name), Some(password)) if flaws.is_empty() => {
+            not_of_the_person(&password, "/password", email, &name)?;
+            Ok((name, password))
+        }
         _ => Err(Error::Invalid(flaws)),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     login_totp::challenge,
+    password::keep_up,
     session::{Session, open_session},
 };
 use crate::{
@@ -53,7 +54,7 @@ pub async fn login(
     let attempt = Attempt::begin(&state, email, &trail).await?;
     let account = gate::user_by_email(&state.pools, email).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
-    let right = attempt.password(login.password, hash).await?;
+    let right = attempt.password(login.password.clone(), hash).await?;
     let Some(account) = account.filter(|_| right) else {
         attempt.failed().await?;
         return Err(Error::Unauthenticated {
@@ -61,6 +62,7 @@ pub async fn login(
             detail: "no account has this e-mail address and password",
         });
     };
+    keep_up(&state, account.id, &account.password_hash, login.password).await;
     if has_second_factor(&state, account.id).await? {
         attempt.right_so_far().await?;
         return Err(challenge(&state, account.id, login.org.as_deref(), &trail).await?);

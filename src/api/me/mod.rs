@@ -45,6 +45,8 @@ pub fn routes() -> TenantRoutes {
 pub struct Me {
     #[serde(flatten)]
     pub user: User,
+    /// The address was shown to be theirs.
+    pub email_verified: bool,
     /// The organisation that the access token speaks for.
     pub org: Org,
     /// Held in that organisation.
@@ -59,8 +61,9 @@ pub struct Me {
 #[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You.", body = Me)))]
 async fn get_me(State(state): State<AppState>, caller: Caller, signed_in: SignedIn) -> Result<Json<Me>> {
     let user = gate::user(&state.pools, signed_in.user).await?.or_not_found()?;
+    let email_verified = gate::email_verified(&state.pools, signed_in.user).await?;
     let orgs: Vec<Org> =
         gate::orgs_of(&state.pools, signed_in.user).await?.into_iter().map(Into::into).collect();
     let org = orgs.iter().find(|org| org.id == caller.org()).cloned().or_not_found()?;
-    Ok(Json(Me { user: user.into(), org, roles: caller.roles().to_vec(), orgs }))
+    Ok(Json(Me { user: user.into(), email_verified, org, roles: caller.roles().to_vec(), orgs }))
 }

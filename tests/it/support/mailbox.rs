@@ -1,68 +1,58 @@
-//! What was written behind the API's back: mails with their sealed tokens, and the audit.
+//! What somebody finds in their mail, before it has even been sent.
 
-use super::{Org, PASSWORD, Persona, TestApp};
-use insula::{
-    ids::{MailId, OrgId},
-    tenancy::gate::sealed_as,
-};
-use serde_json::{Value, json};
+use insula::{ids::MailId, state::AppState, tenancy::gate::sealed_as};
+use serde_json::Value;
+use sqlx::Row as _;
 
-pub const ACCEPT: &str = "/api/v1/auth/invitations/accept";
+/// Everybody's mail.
+pub struct Mailbox<'a>(pub &'a AppState);
 
-/// A line of an org's audit.
 #[derive(Debug)]
-pub struct Audited {
-    pub action: String,
-    pub actor_type: String,
-    pub before: Option<Value>,
-    pub after: Option<Value>,
+pub struct Mail {
+    pub template: String,
+    pub params: Value,
+    /// What its link proves; forgotten once it was sent.
+    pub token: Option<String>,
+    pub org: Option<uuid::Uuid>,
 }
 
-impl TestApp {
-    /// The token in the latest mail to an address.
-    pub async fn mailed_token(&self, recipient: &str) -> String {
-        let mut platform = self.state.platform.begin().await.unwrap();
-        let (id, secret): (MailId, Vec<u8>) = sqlx::query_as(
-            "select id, secret from mails where recipient = $1 and secret is not null order by id desc limit 1",
+impl Mailbox<'_> {
+    /// All that was written to an address, oldest first.
+    pub async fn of(&self, address: &str) -> Vec<Mail> {
+        let mut platform = self.0.platform.begin().await.unwrap();
+        let rows = sqlx::query(
+            "select id, template, params, secret, org_id from mails where recipient = $1 order by id",
         )
-        .bind(recipient)
-        .fetch_one(&mut *platform)
-        .await
-        .unwrap();
-        String::from_utf8(self.state.vault.open(&sealed_as(id), &secret).unwrap()).unwrap()
-    }
-
-    /// Invites somebody new and has them accept: what they were answered.
-    pub async fn newcomer(&self, by: &Persona, email: &str, roles: &[&str]) -> Value {
-        by.post("/api/v1/invitations", json!({"email": email, "roles": roles})).await.expect(201);
-        let token = self.mailed_token(email).await;
-        let acceptance = json!({"token": token, "name": "Nora Newcomer", "password": PASSWORD});
-        self.anon().post(ACCEPT, acceptance).await.expect(201)
-    }
-
-    /// The audit of an org, oldest line first.
-    pub async fn audited(&self, org: OrgId) -> Vec<Audited> {
-        let mut platform = self.state.platform.begin().await.unwrap();
-        let rows: Vec<(String, String, Option<Value>, Option<Value>)> = sqlx::query_as(
-            "select action, actor_type, before, after from audit_events where org_id = $1 order by id",
-        )
-        .bind(org.uuid())
+        .bind(address)
         .fetch_all(&mut *platform)
         .await
         .unwrap();
-        let told = rows.into_iter().map(|(action, actor_type, before, after)| Audited {
-            action,
-            actor_type,
-            before,
-            after,
-        });
-        told.collect()
+        let opened = |row: sqlx::postgres::PgRow| {
+            let id = MailId::from_uuid(row.get("id"));
+            let secret: Option<Vec<u8>> = row.get("secret");
+            let token = secret.map(|sealed| self.0.vault.open(&sealed_as(id), &sealed).unwrap());
+            Mail {
+                template: row.get("template"),
+                params: row.get("params"),
+                token: token.map(|token| String::from_utf8(token).unwrap()),
+                org: row.get("org_id"),
+            }
+        };
+        rows.into_iter().map(opened).collect()
     }
 
-    /// The latest line about an action.
-    pub async fn last_audited(&self, org: &Org, action: &str) -> Audited {
-        let mut told = self.audited(org.id).await;
-        told.retain(|line| line.action == action);
-        told.pop().unwrap_or_else(|| panic!("{action} was not audited"))
+    /// Those of one template alone, like `reset_password`.
+    pub async fn of_kind(&self, address: &str, template: &str) -> Vec<Mail> {
+        let mut mails = self.of(address).await;
+        mails.retain(|mail| mail.template == template);
+        mails
+    }
+
+    /// The token in the latest of them.
+    pub async fn token_for(&self, address: &str, template: &str) -> String {
+        let mails = self.of_kind(address, template).await;
+        let latest = mails.into_iter().next_back();
+        let latest = latest.unwrap_or_else(|| panic!("{address} has got no {template}"));
+        latest.token.unwrap_or_else(|| panic!("the {template} of {address} carries no token"))
     }
 }

@@ -11,9 +11,23 @@ use std::sync::{
 };
 use tokio::sync::Semaphore;
 
-/// OWASP's choice for argon2id: 19 MiB, two passes, one lane.
-const MEMORY_KIB: u32 = 19_456;
-const PASSES: u32 = 2;
+mod strength;
+
+pub use strength::{TOO_COMMON, long_enough, not_endless, not_of_the_person};
+
+/// What a hash costs, and so what guessing costs; one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    pub memory_kib: u32,
+    pub passes: u32,
+}
+
+impl Default for Cost {
+    /// OWASP's choice for argon2id.
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2 }
+    }
+}
 
 /// Hashes and checks passwords, a few at a time.
 #[derive(Clone)]
@@ -29,7 +43,12 @@ pub struct Hasher {
 impl Hasher {
     /// `at_once` hashes run, `queue` wait for it, and what comes beyond is answered 503.
     pub fn new(at_once: usize, queue: usize) -> anyhow::Result<Self> {
-        let params = Params::new(MEMORY_KIB, PASSES, 1, None).map_err(|error| anyhow!("argon2: {error}"))?;
+        Self::with(Cost::default(), at_once, queue)
+    }
+
+    /// The same, at another cost.
+    pub fn with(Cost { memory_kib, passes }: Cost, at_once: usize, queue: usize) -> anyhow::Result<Self> {
+        let params = Params::new(memory_kib, passes, 1, None).map_err(|error| anyhow!("argon2: {error}"))?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy = hash(&argon, "no account has this password")?;
         Ok(Self {
@@ -60,6 +79,15 @@ impl Hasher {
         .await
     }
 
+    /// Whether a stored hash cost less than one made today.
+    pub fn outdated(&self, phc: &str) -> bool {
+        let Some(stored) = PasswordHash::new(phc).ok().and_then(|phc| Params::try_from(&phc).ok()) else {
+            return true;
+        };
+        let today = self.argon.params();
+        stored.m_cost() < today.m_cost() || stored.t_cost() < today.t_cost()
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
@@ -87,21 +115,6 @@ fn hash(argon: &Argon2<'_>, password: &str) -> anyhow::Result<String> {
 /// A password that nobody has to think up: 160 random bits.
 pub fn generate() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 20]>())
-}
-
-pub fn long_enough(password: &SecretString, (): &()) -> garde::Result {
-    match password.expose_secret().chars().count() {
-        12..=256 => Ok(()),
-        _ => Err(garde::Error::new("a password is 12 to 256 characters long")),
-    }
-}
-
-/// Hashing costs by the byte as well.
-pub fn not_endless(password: &SecretString, (): &()) -> garde::Result {
-    match password.expose_secret().len() {
-        0..=1_024 => Ok(()),
-        _ => Err(garde::Error::new("no password is that long")),
-    }
 }
 
 /// A place inside, waiting or at work, given back however that ends.
@@ -139,6 +152,19 @@ mod tests {
         assert!(hasher.verify(secret("correct horse battery"), Some(hash.clone())).await.unwrap());
         assert!(!hasher.verify(secret("correct horse batterz"), Some(hash)).await.unwrap());
         assert!(!hasher.verify(secret("no account has this password"), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_cost_less_than_today_is_outdated_and_still_fits() {
+        let cheap = Cost { memory_kib: 8_192, passes: 1 };
+        let old = Hasher::with(cheap, 1, 8).unwrap().hash(secret("correct horse battery")).await.unwrap();
+        assert!(!Hasher::with(cheap, 1, 8).unwrap().outdated(&old));
+        for dearer in [Cost { memory_kib: 8_193, ..cheap }, Cost { passes: 2, ..cheap }] {
+            let hasher = Hasher::with(dearer, 1, 8).unwrap();
+            assert!(hasher.outdated(&old));
+            assert!(hasher.verify(secret("correct horse battery"), Some(old.clone())).await.unwrap());
+        }
+        assert!(!Hasher::with(Cost { memory_kib: 4_096, passes: 1 }, 1, 8).unwrap().outdated(&old));
     }
 
     #[tokio::test]
