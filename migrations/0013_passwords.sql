@@ -181,6 +181,7 @@ begin
     end if;
     -- Whoever had asked for one of these may not be who has just proven the password.
     delete from mail_tokens t where t.user_id = person and t.purpose = 'reset_password';
+    perform clear_login_failures(person);
     perform send_letter(person, letter, at);
     perform audit_person(person, 'password.changed', null, null, trail);
     return array(select end_sessions(person, but, 'password_changed', at));

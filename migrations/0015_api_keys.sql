@@ -47,12 +47,4 @@ create function gate_change_access(mfa boolean, verified_email boolean, networks
     returning org_id
 $$;
 
-create function gate_email_verified(person uuid)
-    returns boolean
-    language sql stable security definer
-    set search_path = pg_catalog, public, pg_temp
-    as $$
-    select email_verified_at is not null from users where id = person
-$$;
-
 select hang_gates();

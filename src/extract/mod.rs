@@ -58,7 +58,7 @@ impl SignedIn {
     /// 403 `user_required` for an API key.
     pub fn of(caller: &Caller) -> Result<Self> {
         match *caller.actor() {
-            Actor::User { user, session, signed_in_at, mfa } => {
+            Actor::User { user, session, signed_in_at, mfa, .. } => {
                 Ok(Self { user, session, proven_at: signed_in_at, mfa })
             }
             Actor::ApiKey { .. } => {

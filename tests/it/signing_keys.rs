@@ -1,7 +1,7 @@
 //! What tokens are signed with: two keys from the start, rotated without a failed request, revoked within a second.
 
 use super::support::{
-    Binary, Database, Forge, Org, PASSWORD, Persona, TestApp, claims, config, nobodys_kid, until,
+    Binary, Database, Forge, Org, PASSWORD, Persona, TestApp, config, nobodys_kid, until,
 };
 use futures::future::join_all;
 use insula::{app::App, clock::Clock, config::Unusable, trail::Trail};
@@ -215,15 +215,15 @@ async fn however_many_strangers_show_unknown_keys_one_of_them_asks_in_a_second()
     let acme = app.org().await;
     let forge = Forge::of(&app).await;
     let strangers: Vec<Persona> =
-        (0..20).map(|_| app.bearer(&Forge::stranger(&nobodys_kid()).token(&claims(&acme.viewer)))).collect();
+        (0..20).map(|_| app.bearer(&Forge::stranger(&nobodys_kid()).token(&acme.viewer.claims()))).collect();
     let lock = app.database.lock("lock table signing_keys").await;
     let asking = tokio::spawn(async move { join_all(strangers.iter().map(|who| who.get(ME))).await });
     until("one asks", async || app.database.waiting().await > 0).await;
     // Nobody waits but those who show a key that may have been made a moment ago.
     acme.owner.get(ME).await.expect(200);
-    let nonsense = app.bearer(&Forge::stranger("../../etc/passwd").token(&claims(&acme.viewer)));
+    let nonsense = app.bearer(&Forge::stranger("../../etc/passwd").token(&acme.viewer.claims()));
     nonsense.get(ME).await.expect_problem(401, "invalid_token");
-    let mut old = claims(&acme.viewer);
+    let mut old = acme.viewer.claims();
     old["exp"] = json!(app.clock.now().unix_timestamp());
     let old = app.bearer(&Forge::stranger(&nobodys_kid()).token(&old));
     old.get(ME).await.expect_problem(401, "token_expired");
@@ -236,11 +236,11 @@ async fn however_many_strangers_show_unknown_keys_one_of_them_asks_in_a_second()
 
     let started = Instant::now();
     for _ in 0..2 {
-        let stranger = app.bearer(&Forge::stranger(&nobodys_kid()).token(&claims(&acme.viewer)));
+        let stranger = app.bearer(&Forge::stranger(&nobodys_kid()).token(&acme.viewer.claims()));
         stranger.get(ME).await.expect_problem(401, "invalid_token");
     }
     assert!(started.elapsed() > PROMISED, "asked twice within {:?}", started.elapsed());
-    app.bearer(&forge.token(&claims(&acme.viewer))).get(ME).await.expect(200);
+    app.bearer(&forge.token(&acme.viewer.claims())).get(ME).await.expect(200);
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn tokens_of_a_revoked_key_are_refused_everywhere_within_a_second_even_if_
     }
     assert!(started.elapsed() < PROMISED, "{:?}", started.elapsed());
     for app in [&here, &there] {
-        let forged = app.bearer(&stolen.token(&claims(&acme.owner)));
+        let forged = app.bearer(&stolen.token(&acme.owner.claims()));
         forged.get(ME).await.expect_problem(401, "invalid_token");
         assert!(!published(app).await.contains(&stolen.kid));
     }

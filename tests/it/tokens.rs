@@ -1,6 +1,6 @@
 //! What a token must be like to be let in; everything else is 401, whoever signed it.
 
-use super::support::{Forge, Org, PASSWORD, Persona, Reply, TestApp, claims, encoded, nobodys_kid};
+use super::support::{Forge, Org, PASSWORD, Persona, Reply, TestApp, encoded, nobodys_kid};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
@@ -21,7 +21,7 @@ impl Attack {
     async fn begin() -> Self {
         let app = TestApp::start().await;
         let acme = app.org().await;
-        let attack = Self { forge: Forge::of(&app).await, claims: claims(&acme.owner), acme, app };
+        let attack = Self { forge: Forge::of(&app).await, claims: acme.owner.claims(), acme, app };
         // Or all that follows would prove nothing: what is forged without a flaw is as good as real.
         attack.app.bearer(&attack.forge.token(&attack.claims)).get(ME).await.expect(200);
         attack
@@ -309,7 +309,7 @@ async fn a_token_of_an_ended_session_is_refused_remembered_or_made_anew() {
     ended.get(ME).await.expect(200);
     ended.post("/api/v1/auth/logout", json!({})).await.expect(204);
 
-    let anew = forge.token(&edited(claims(&ended), "jti", attack.claims["jti"].clone()));
+    let anew = forge.token(&edited(ended.claims(), "jti", attack.claims["jti"].clone()));
     for token in [ended.token.as_deref().unwrap(), &anew] {
         refused(&app.bearer(token).get(ME).await, "session_ended", token);
     }
@@ -321,7 +321,7 @@ async fn a_member_of_one_org_can_not_edit_their_token_into_one_of_another() {
     let attack = Attack::begin().await;
     let Attack { app, acme, forge, .. } = &attack;
     let globex = app.org().await;
-    let theirs = claims(&globex.owner);
+    let theirs = globex.owner.claims();
     globex.owner.get("/api/v1/org").await.expect(200);
 
     let parts = |persona: &Persona| -> Vec<String> {

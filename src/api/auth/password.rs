@@ -11,7 +11,7 @@ use crate::{
     ids::{SessionId, UserId},
     mail::Template,
     state::AppState,
-    tenancy::gate::{self, Account, Letter, PasswordChange},
+    tenancy::gate::{self, Letter, PasswordChange},
     trail::Trail,
 };
 use axum::{extract::State, http::StatusCode};

@@ -39,7 +39,7 @@ pub async fn delete_org(
     Json(Deletion { confirm }): Json<Deletion>,
 ) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
-    let org = super::select(&mut tx).await?.or_not_found()?;
+    let org = super::select(&mut tx).await?.or_not_found()?.org;
     if confirm != org.slug {
         return Err(Error::invalid("/confirm", "wrong_slug", "write the organisation's slug to delete it"));
     }

@@ -72,12 +72,6 @@ pub async fn user(pools: &Pools, id: UserId) -> Result<Option<Person>> {
     .await?)
 }
 
-/// Whether a person has confirmed their e-mail address.
-pub async fn email_verified(pools: &Pools, id: UserId) -> Result<bool> {
-    let verified = sqlx::query_scalar!("select gate_email_verified($1)", id.uuid());
-    Ok(verified.fetch_one(&pools.app).await? == Some(true))
-}
-
 pub async fn orgs_of(pools: &Pools, user: UserId) -> Result<Vec<Membership>> {
     Ok(sqlx::query_as!(
         Membership,

@@ -56,10 +56,12 @@ impl Forge {
     }
 }
 
-/// What somebody's token says.
-pub fn claims(persona: &Persona) -> Value {
-    let part = persona.token.as_deref().unwrap().split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+impl Persona {
+    /// What their token says.
+    pub fn claims(&self) -> Value {
+        let part = self.token.as_deref().unwrap().split('.').nth(1).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
 }
 
 /// A part of a token.

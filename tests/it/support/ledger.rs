@@ -90,6 +90,7 @@ impl TestApp {
             session: SessionId::new(),
             signed_in_at: trail.at.unix_timestamp(),
             mfa: false,
+            email_verified: true,
         };
         let entry = insula::audit::Entry::new(action, "org", org.uuid().to_string());
         let entry = entry.after(serde_json::json!({"price": 12.5, "name": "Zoë", "roles": ["b", "a"]}));
