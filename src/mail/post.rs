@@ -101,7 +101,7 @@ impl Post {
         let from = Mailbox::new(Some(sender(draft.org_name, product)), self.from.email.clone());
         let message = self.message(id, from.clone(), recipient, &rendered, at).map_err(for_good)?;
         match &self.way {
-            Way::Smtp(server) => server.send(message).await.map(drop).map_err(refusal),
+            Way::Smtp(server) => server.send(message).await.map(drop).map_err(|error| refusal(&error)),
             Way::Folder(folder) => {
                 let Rendered { subject, text, link, token, .. } = rendered;
                 let template = draft.template.as_str().to_owned();
@@ -154,15 +154,10 @@ fn smtp(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>, Unusable> {
     Ok(server.timeout(Some(PATIENCE)).build())
 }
 
-fn refusal(error: smtp::Error) -> Refusal {
+fn refusal(error: &smtp::Error) -> Refusal {
     // What was refused is us and not the mail: no credentials, or the wrong ones.
     let ours = error.status().is_some_and(|code| [530, 534, 535, 538].contains(&u16::from(code)));
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(deeper) = cause {
-        words = format!("{words}: {deeper}");
-        cause = deeper.source();
-    }
+    let words = error.to_string();
     if error.is_permanent() && !ours { Refusal::ForGood(words) } else { Refusal::ForNow(words) }
 }
 

@@ -1,39 +1,28 @@
 //! Passwords: argon2id (RFC 9106), hashed off the async threads behind a bounded queue.
 
 use crate::error::{Error, Result};
-use anyhow::anyhow;
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::sync::Semaphore;
 
+mod argon;
 mod strength;
+mod threads;
 
+pub use argon::Cost;
 pub use strength::{TOO_COMMON, long_enough, not_endless, not_of_the_person};
 
-/// What a hash costs, and so what guessing costs; one lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    pub memory_kib: u32,
-    pub passes: u32,
-}
-
-impl Default for Cost {
-    /// OWASP's choice for argon2id.
-    fn default() -> Self {
-        Self { memory_kib: 19_456, passes: 2 }
-    }
-}
+use argon::{Memory, fits};
+use threads::Threads;
 
 /// Hashes and checks passwords, a few at a time.
 #[derive(Clone)]
 pub struct Hasher {
-    argon: Argon2<'static>,
-    running: Arc<Semaphore>,
+    cost: Cost,
+    threads: Threads,
     inside: Arc<AtomicUsize>,
     places: usize,
     /// Checked against when there is no such account, so that unknown addresses cost the same time.
@@ -47,13 +36,11 @@ impl Hasher {
     }
 
     /// The same, at another cost.
-    pub fn with(Cost { memory_kib, passes }: Cost, at_once: usize, queue: usize) -> anyhow::Result<Self> {
-        let params = Params::new(memory_kib, passes, 1, None).map_err(|error| anyhow!("argon2: {error}"))?;
-        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let decoy = hash(&argon, "no account has this password")?;
+    pub fn with(cost: Cost, at_once: usize, queue: usize) -> anyhow::Result<Self> {
+        let decoy = cost.hash("no account has this password", &mut Memory::new())?;
         Ok(Self {
-            argon,
-            running: Arc::new(Semaphore::new(at_once)),
+            cost,
+            threads: Threads::start(at_once)?,
             inside: Arc::default(),
             places: at_once + queue,
             decoy: decoy.into(),
@@ -61,55 +48,31 @@ impl Hasher {
     }
 
     pub async fn hash(&self, password: SecretString) -> Result<String> {
-        let argon = self.argon.clone();
-        self.run(move || hash(&argon, password.expose_secret())).await
+        let cost = self.cost;
+        self.run(move |memory| cost.hash(password.expose_secret(), memory)).await
     }
 
     /// Whether `password` is the one behind `hash`; with no hash, false after the same time.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
-        let argon = self.argon.clone();
         let decoy = Arc::clone(&self.decoy);
-        self.run(move || {
-            let known = hash.is_some();
-            let phc = hash.as_deref().unwrap_or(&decoy);
-            let phc =
-                PasswordHash::new(phc).map_err(|error| anyhow!("a stored hash is unreadable: {error}"))?;
-            Ok(argon.verify_password(password.expose_secret().as_bytes(), &phc).is_ok() && known)
+        self.run(move |memory| {
+            let (phc, known) = hash.as_deref().map_or((&*decoy, false), |hash| (hash, true));
+            Ok(fits(password.expose_secret(), phc, memory)? && known)
         })
         .await
     }
 
     /// Whether a stored hash cost less than one made today.
     pub fn outdated(&self, phc: &str) -> bool {
-        let Some(stored) = PasswordHash::new(phc).ok().and_then(|phc| Params::try_from(&phc).ok()) else {
-            return true;
-        };
-        let today = self.argon.params();
-        stored.m_cost() < today.m_cost() || stored.t_cost() < today.t_cost()
+        self.cost.exceeds(phc)
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _place = Place::take(&self.inside, self.places)?;
-        let permit =
-            Arc::clone(&self.running).acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
-        // The permit goes with the work: a client that hangs up does not make room while its hash still runs.
-        tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(permit);
-            done
-        })
-        .await
-        .map_err(|error| Error::Internal(error.into()))?
-        .map_err(Error::Internal)
+        self.threads.run(Place::take(&self.inside, self.places)?, work).await
     }
-}
-
-fn hash(argon: &Argon2<'_>, password: &str) -> anyhow::Result<String> {
-    let phc = argon.hash_password(password.as_bytes()).map_err(|error| anyhow!("argon2: {error}"))?;
-    Ok(phc.to_string())
 }
 
 /// A password that nobody has to think up: 160 random bits.
@@ -173,5 +136,22 @@ mod tests {
         let attempts = (0..10).map(|_| hasher.hash(secret("a long enough password")));
         let refused = futures::future::join_all(attempts).await.into_iter().filter(Result::is_err).count();
         assert_eq!(refused, 7, "one at work, two waiting");
+        hasher.hash(secret("and then there is room")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_leaves_their_place_to_others() {
+        let hasher = Hasher::new(1, 2).unwrap();
+        let password = || secret("a long enough password");
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(hasher.hash(password()))).collect();
+        for attempt in &mut waiting {
+            assert!(futures::poll!(attempt).is_pending());
+        }
+        assert!(hasher.hash(password()).await.is_err());
+        let first = waiting.remove(0);
+        drop(waiting);
+        first.await.unwrap();
+        // Those who hung up are passed over.
+        hasher.hash(password()).await.unwrap();
     }
 }
