@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 
 /// All that is kept of a person, but for what proves them.
 #[derive(Serialize, ToSchema)]
-pub struct Export {
+pub struct AccountExport {
     #[serde(with = "time::serde::rfc3339")]
     pub exported_at: OffsetDateTime,
     pub user: OwnUser,
@@ -130,14 +130,14 @@ const EVENTS: i64 = 10_000;
 
 /// Take along what is kept of you
 #[utoipa::path(get, path = "/me/export", tag = "me",
-    responses((status = 200, description = "All of it, as a file to save.", body = Export)))]
+    responses((status = 200, description = "All of it, as a file to save.", body = AccountExport)))]
 pub async fn export_me(
     State(state): State<AppState>,
     SignedIn { user, .. }: SignedIn,
     trail: Trail,
 ) -> Result<Response> {
     let pools = &state.pools;
-    let export = Export {
+    let export = AccountExport {
         exported_at: trail.at,
         user: gate::export_person(pools, user).await?.or_not_found()?.into(),
         memberships: gate::orgs_of(pools, user).await?.into_iter().map(Into::into).collect(),
