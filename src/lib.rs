@@ -54,5 +54,6 @@ pub mod worker;
 // 8 the whole
 pub mod app;
 
-// 9 what a developer runs
+// 9 what is run at a terminal
+pub mod commands;
 pub mod dev;

@@ -385,7 +385,7 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         _ => {
             let path = match operation.path.split_once("/{") {
                 Some((collection, rest)) => {
-                    let made = make(&app, &acme.owner, &name, collection).await;
+                    let made = make(app, &acme.owner, &name, collection).await;
                     format!("{made}{}", rest.split_once('}').unwrap().1)
                 }
                 None => operation.path.to_owned(),

@@ -175,9 +175,9 @@ async fn nobody_learns_who_has_an_address_by_wishing_for_it_nor_takes_it() {
     assert_eq!(wished.but_for_the_request(), free.but_for_the_request());
     assert_eq!(app.mailbox().of_kind(&theirs, "confirm_new_email").await.len(), 0);
 
-    let token = app.mailbox().token_for(&old, "confirm_email_change").await;
-    verify(&app, &token).await.expect(204);
-    no_good(&verify(&app, &token).await);
+    let confirmed = app.mailbox().token_for(&old, "confirm_email_change").await;
+    verify(&app, &confirmed).await.expect(204);
+    no_good(&verify(&app, &confirmed).await);
     no_good(&verify(&app, &void).await);
     assert_eq!(acme.owner.get("/api/v1/me").await.expect(200)["email"], json!(old));
     assert_eq!(globex.owner.get("/api/v1/me").await.expect(200)["email"], json!(theirs));

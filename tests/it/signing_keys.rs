@@ -1,8 +1,6 @@
 //! What tokens are signed with: two keys from the start, rotated without a failed request, revoked within a second.
 
-use super::support::{
-    Binary, Database, Forge, Org, PASSWORD, Persona, TestApp, config, nobodys_kid, until,
-};
+use super::support::{Binary, Database, Forge, Org, PASSWORD, Persona, TestApp, config, nobodys_kid, until};
 use futures::future::join_all;
 use insula::{app::App, clock::Clock, config::Unusable, trail::Trail};
 use serde_json::{Value, json};
