@@ -45,7 +45,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     // Everybody here comes from one address.
     config.limits.ip.quota_per_minute = 6_000;
     config.limits.ip.burst = 3_000;
-    mails(&mut config, &data_dir);
+    show_mails(&mut config, &data_dir);
     let work = async {
         let servers = servers::start(&mut config, &data_dir, fresh).await?;
         // Only now are we sure that nobody else is at home here.
@@ -70,7 +70,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
 }
 
 /// Into files, and onto a page, unless there is a server to send them by.
-fn mails(config: &mut Config, data_dir: &Path) {
+fn show_mails(config: &mut Config, data_dir: &Path) {
     let mail = &mut config.mail;
     if mail.smtp_url.expose_secret().is_empty() && mail.folder.as_os_str().is_empty() {
         mail.folder = data_dir.join("mail");
