@@ -45,7 +45,7 @@ async fn a_second_org_is_one_s_own_and_has_a_sandbox() {
     assert!(again["slug"].as_str().unwrap().starts_with("side-business-"), "{again}");
     assert_eq!(pointers(&acme.viewer.post(MINE, named("")).await.expect_problem(422, "invalid")), ["/name"]);
     let founded = app.audited(id(&org).parse().unwrap()).await;
-    assert_eq!(founded[0].action, "org.created");
+    assert!(founded.iter().any(|line| line.action == "org.created"), "{founded:?}");
 }
 
 #[tokio::test]

@@ -136,6 +136,12 @@ impl TestApp {
         Mailbox(&self.state)
     }
 
+    /// A new member of `org` who signs in with this address.
+    pub async fn member_at(&self, org: &Org, email: &str) {
+        let user = self.person(email).await;
+        people::set_member(&self.state.platform, org.id, user, &["member"]).await.unwrap();
+    }
+
     /// A new member of `org` with one role.
     pub async fn member(&self, org: OrgId, slug: &str, role: &str) -> Persona {
         let user =
