@@ -8,6 +8,7 @@ mod account;
 mod api_keys;
 mod audit;
 mod audit_chain;
+mod audit_walk;
 mod auth;
 mod boot;
 mod brute_force;
