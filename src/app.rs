@@ -1,6 +1,6 @@
 //! The whole: built from a configuration, run until told to stop, and stopped without dropping a request.
 
-use crate::{clock::Clock, config::Config, router::router, state::AppState, worker};
+use crate::{clock::Clock, config::Config, mail::Post, router::router, state::AppState, worker};
 use anyhow::Context as _;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ impl App {
         // Before the database is waited for: a port that is taken is told of at once.
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+        let post = Post::open(&config)?;
         let background = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (state, listening) = AppState::open(config, clock, background.clone()).await?;
@@ -31,6 +32,9 @@ impl App {
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::keep_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
+        tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }
@@ -59,7 +63,11 @@ impl App {
         }
         background.cancel();
         // What is still stuck in a query is not waited for any longer.
-        let farewell = async { tokio::join!(tasks.wait(), state.pools.close()) };
+        let farewell = async {
+            // Some have a last word to write down.
+            tasks.wait().await;
+            state.pools.close().await;
+        };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("connections were still in use");
         }

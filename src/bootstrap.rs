@@ -2,9 +2,11 @@
 
 use crate::db::{MIGRATOR, reach};
 use anyhow::{Context as _, bail};
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
-use std::{str::FromStr as _, time::Duration};
+use std::{num::NonZeroU32, str::FromStr as _, time::Duration};
 
 const ROLES: &str = include_str!("../migrations/bootstrap.sql");
 
@@ -70,16 +72,42 @@ pub async fn drop_database(admin_url: &SecretString, database: &'static str) -> 
     Ok(())
 }
 
-/// `alter role` takes no parameters: the server quotes the words itself.
+/// `alter role` takes no parameters: the server quotes the words itself. It is told no password but what it would keep
+/// of one: its log may show each statement.
 async fn set_password(admin: &mut PgConnection, role: &str, password: &SecretString) -> anyhow::Result<()> {
+    // Others would have to be normalized first (RFC 4013).
+    if !password.expose_secret().bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        bail!("it has other characters than those of ASCII that can be printed");
+    }
+    let kept = verifier(password, rand::random());
     let statement: String =
         sqlx::query_scalar("select format('alter role %I password %L', $1::text, $2::text)")
             .bind(role)
-            .bind(password.expose_secret())
+            .bind(kept)
             .fetch_one(&mut *admin)
             .await?;
     admin.execute(AssertSqlSafe(statement)).await?;
     Ok(())
+}
+
+/// What Postgres keeps of a password: a verifier of SCRAM-SHA-256 (RFC 5802, RFC 7677).
+fn verifier(password: &SecretString, salt: [u8; 16]) -> String {
+    // As many as Postgres itself takes.
+    const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4_095);
+    let mut salted = [0; 32];
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        ROUNDS,
+        &salt,
+        password.expose_secret().as_bytes(),
+        &mut salted,
+    );
+    let salted = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+    let stored = digest::digest(&digest::SHA256, hmac::sign(&salted, b"Client Key").as_ref());
+    let server = hmac::sign(&salted, b"Server Key");
+    let [salt, stored, server] =
+        [&salt[..], stored.as_ref(), server.as_ref()].map(|part| STANDARD.encode(part));
+    format!("SCRAM-SHA-256${ROUNDS}:{salt}${stored}:{server}")
 }
 
 /// Brings the schema up to date, as its owner. Replicas that start at once take turns.
@@ -88,4 +116,20 @@ pub async fn migrate(owner_url: &SecretString, patience: Duration) -> anyhow::Re
     MIGRATOR.run(&mut owner).await.context("a migration failed, and nothing of it was kept")?;
     owner.close().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exchange of RFC 7677, section 3, as Postgres stores its end of it.
+    #[test]
+    fn what_is_kept_of_a_password_is_what_postgres_would_keep() {
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap().try_into().unwrap();
+        assert_eq!(
+            verifier(&"pencil".to_owned().into(), salt),
+            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+             wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+        );
+    }
 }

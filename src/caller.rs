@@ -2,13 +2,31 @@
 
 use crate::{
     authn::{Actor, Principal},
-    authz::{self, Authz, Field, Permission, Standing, Uses},
+    authz::{self, Authz, Field, Permission, PermissionSet, RoleGraph, Standing, Uses},
     error::{Error, Problem, Result},
     ids::OrgId,
     limits::Subject,
-    tenancy::Status,
+    tenancy::{Status, TenantTx},
 };
 use axum::http::StatusCode;
+
+/// Where a principal stands in its org, as this replica remembers it: none for an API key, or who is no member.
+#[derive(Clone)]
+pub struct Stance(pub Option<Standing>);
+
+impl Stance {
+    pub async fn of(authz: &Authz, principal: &Principal) -> Result<Self> {
+        match principal.actor {
+            Actor::User { user, .. } => authz.standing(principal.org, user).await.map(Self),
+            Actor::ApiKey { .. } => Ok(Self(None)),
+        }
+    }
+
+    /// The tier whose limits on users hold for this one in place of the org's.
+    pub fn tier(&self) -> Option<&str> {
+        self.0.as_ref()?.tier.as_deref()
+    }
+}
 
 /// A principal that was let through a door; to hold one is to have been admitted.
 #[derive(Clone)]
@@ -25,11 +43,12 @@ impl Caller {
     ///
     /// # Errors
     /// 403, saying why, and which roles would have been let in.
-    pub async fn admit(authz: &Authz, principal: Principal, permission: Option<Permission>) -> Result<Self> {
-        let standing = match principal.actor {
-            Actor::User { user, .. } => authz.standing(principal.org, user).await?,
-            Actor::ApiKey { .. } => None,
-        };
+    pub async fn admit(
+        authz: &Authz,
+        principal: Principal,
+        Stance(standing): Stance,
+        permission: Option<Permission>,
+    ) -> Result<Self> {
         Self::decide(authz, principal, standing, permission).await
     }
 
@@ -37,6 +56,15 @@ impl Caller {
     pub async fn readmit(&self, authz: &Authz, version: i64) -> Result<Self> {
         let standing = match self.principal.actor {
             Actor::User { user, .. } => authz.standing_at(self.principal.org, user, version).await?,
+            Actor::ApiKey { .. } => None,
+        };
+        Self::decide(authz, self.principal.clone(), standing, self.permission).await
+    }
+
+    /// Decides again by what `tx` reads, which holds `version` of the policy fast.
+    pub async fn readmit_in(&self, authz: &Authz, tx: &mut TenantTx, version: i64) -> Result<Self> {
+        let standing = match self.principal.actor {
+            Actor::User { user, .. } => authz.standing_in(tx, version, user).await?,
             Actor::ApiKey { .. } => None,
         };
         Self::decide(authz, self.principal.clone(), standing, self.permission).await
@@ -150,6 +178,19 @@ impl Caller {
                 )
                 .with("permission", permission.to_string()),
             )),
+        }
+    }
+
+    /// The tier whose limits on users hold for the caller in place of the org's.
+    pub fn tier(&self) -> Option<&str> {
+        self.standing.as_ref()?.tier.as_deref()
+    }
+
+    /// All that the caller may do, where the org's roles are these.
+    pub fn own(&self, graph: &RoleGraph) -> PermissionSet {
+        match &self.principal.actor {
+            Actor::User { .. } => graph.effective(self.roles()),
+            Actor::ApiKey { scopes, .. } => PermissionSet::read(scopes).with_implied(),
         }
     }
 

@@ -26,6 +26,7 @@ pub struct Config {
     pub database: Database,
     pub redis: Redis,
     pub auth: Auth,
+    pub mail: Mail,
     pub log: Log,
     pub limits: Limits,
     pub dev: Dev,
@@ -73,6 +74,20 @@ pub struct Auth {
     pub session_days: u32,
     pub concurrent_hashes: usize,
     pub queued_hashes: usize,
+    pub lock_after_failures: u16,
+    pub lock_minutes: u16,
+    pub totp_issuer: String,
+    pub argon2_memory_kib: u32,
+    pub argon2_passes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    pub from: String,
+    pub smtp_url: SecretString,
+    pub folder: PathBuf,
+    pub link_base: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -87,6 +102,9 @@ pub struct Log {
 #[serde(deny_unknown_fields)]
 pub struct Dev {
     pub pg_bin: Option<PathBuf>,
+    /// Set by `insula dev` itself and by no setting: the page shows everybody's mails to anybody.
+    #[serde(skip)]
+    pub mail_page: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -100,6 +118,9 @@ pub struct Limits {
 pub struct IpLimit {
     pub quota_per_minute: u32,
     pub burst: u32,
+    /// Four times that of an address where not set.
+    pub network_quota_per_minute: Option<u32>,
+    pub network_burst: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -169,6 +190,8 @@ impl Config {
                 "INSULA_HTTP__PUBLIC_URL: {url:?} is no address; set where clients reach this API, like https://api.example.com"
             )));
         }
+        self.check_mail()?;
+        self.check_argon2()?;
         for origin in &self.http.allowed_origins {
             if origin.parse::<axum::http::HeaderValue>().is_err() || !origin.contains("://") {
                 return Err(Unusable(format!(
@@ -184,9 +207,19 @@ impl Config {
                 return Err(Unusable(format!("INSULA_DATABASE__{key}_URL: is no Postgres address")));
             }
         }
+        let issuer = &self.auth.totp_issuer;
+        if issuer.trim().is_empty() || issuer.contains(':') {
+            return Err(Unusable(format!(
+                "INSULA_AUTH__TOTP_ISSUER: {issuer:?} can't stand before a colon in an authenticator app; set a plain name"
+            )));
+        }
         for (key, value) in [
             ("LIMITS__IP__QUOTA_PER_MINUTE", u64::from(self.limits.ip.quota_per_minute)),
             ("LIMITS__IP__BURST", u64::from(self.limits.ip.burst)),
+            ("LIMITS__IP__NETWORK_QUOTA_PER_MINUTE", u64::from(self.limits.ip.of_networks().0)),
+            ("LIMITS__IP__NETWORK_BURST", u64::from(self.limits.ip.of_networks().1)),
+            ("AUTH__LOCK_AFTER_FAILURES", u64::from(self.auth.lock_after_failures)),
+            ("AUTH__LOCK_MINUTES", u64::from(self.auth.lock_minutes)),
             ("AUTH__ACCESS_SECONDS", u64::from(self.auth.access_seconds)),
             ("AUTH__REFRESH_IDLE_DAYS", u64::from(self.auth.refresh_idle_days)),
             ("AUTH__SESSION_DAYS", u64::from(self.auth.session_days)),
@@ -204,6 +237,46 @@ impl Config {
         Ok(())
     }
 
+    fn check_mail(&self) -> Result<(), Unusable> {
+        let Mail { smtp_url, folder, link_base, .. } = &self.mail;
+        if !smtp_url.expose_secret().is_empty() && !folder.as_os_str().is_empty() {
+            return Err(Unusable::new(
+                "INSULA_MAIL__FOLDER",
+                "mails go to a folder or to SMTP_URL: set one of them",
+            ));
+        }
+        if !link_base.is_empty() && !link_base.starts_with("https://") && !link_base.starts_with("http://") {
+            return Err(Unusable::new(
+                "INSULA_MAIL__LINK_BASE",
+                format!(
+                    "{link_base:?} is no address; set where your pages are, like https://app.example.com"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Between what anybody could guess through and what would fill the machine.
+    fn check_argon2(&self) -> Result<(), Unusable> {
+        let Auth { argon2_memory_kib, argon2_passes, .. } = self.auth;
+        if !(7_168..=1_048_576).contains(&argon2_memory_kib) {
+            return Err(Unusable::new(
+                "INSULA_AUTH__ARGON2_MEMORY_KIB",
+                "must be 7168 (7 MiB) to 1048576 (1 GiB)",
+            ));
+        }
+        if !(1..=20).contains(&argon2_passes) {
+            return Err(Unusable::new("INSULA_AUTH__ARGON2_PASSES", "must be 1 to 20"));
+        }
+        Ok(())
+    }
+
+    /// Where the links in mails begin.
+    pub fn link_base(&self) -> &str {
+        let Mail { link_base, .. } = &self.mail;
+        if link_base.is_empty() { &self.http.public_url } else { link_base }.trim_end_matches('/')
+    }
+
     pub fn check_for_migrating(&self) -> Result<(), Unusable> {
         required(
             "INSULA_DATABASE__OWNER_URL",
@@ -212,7 +285,7 @@ impl Config {
         )
     }
 
-    /// The secret from which every other key of the platform is derived.
+    /// The secret that every other key of the platform is derived from or sealed with.
     pub fn master_key(&self) -> Result<[u8; 32], Unusable> {
         let text = self.auth.master_key.expose_secret();
         STANDARD.decode(text).ok().and_then(|key| key.try_into().ok()).ok_or_else(|| {
@@ -221,6 +294,16 @@ impl Config {
                     .to_owned(),
             )
         })
+    }
+}
+
+impl IpLimit {
+    /// Quota and burst of a whole network.
+    pub fn of_networks(&self) -> (u32, u32) {
+        (
+            self.network_quota_per_minute.unwrap_or(self.quota_per_minute.saturating_mul(4)),
+            self.network_burst.unwrap_or(self.burst.saturating_mul(4)),
+        )
     }
 }
 
@@ -258,6 +341,57 @@ mod tests {
             missing,
             "INSULA_DATABASE__APP_URL: is not set; it looks like postgres://insula_app:..@host/insula"
         );
+    }
+
+    #[test]
+    fn a_network_has_four_times_what_an_address_has_unless_told_otherwise() {
+        let of_networks = |toml| Config::with(toml).unwrap().limits.ip.of_networks();
+        assert_eq!(of_networks(""), (240, 120));
+        assert_eq!(of_networks("[limits.ip]\nburst = 10\nnetwork_quota_per_minute = 7"), (7, 40));
+    }
+
+    #[test]
+    fn an_issuer_that_no_app_can_show_is_refused() {
+        for issuer in ["", "Acme: the shop"] {
+            let databases = "[database]\napp_url = \"postgres://a@h/d\"\nplatform_url = \"postgres://b@h/d\"";
+            let auth = format!("[auth]\nmaster_key = \"{}=\"\ntotp_issuer = {issuer:?}", "A".repeat(43));
+            let config = Config::with_all(&[databases, &auth]).unwrap();
+            let wrong = config.check_for_serving().unwrap_err().to_string();
+            assert!(wrong.starts_with("INSULA_AUTH__TOTP_ISSUER: "), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cost_that_anybody_could_guess_through_is_refused_and_so_is_one_that_fills_the_machine() {
+        for (setting, key) in [
+            ("argon2_memory_kib = 7167", "ARGON2_MEMORY_KIB"),
+            ("argon2_memory_kib = 1048577", "ARGON2_MEMORY_KIB"),
+            ("argon2_passes = 0", "ARGON2_PASSES"),
+            ("argon2_passes = 21", "ARGON2_PASSES"),
+        ] {
+            let refused = Config::with(&format!("[auth]\n{setting}")).unwrap().check_argon2();
+            assert!(
+                refused.unwrap_err().to_string().starts_with(&format!("INSULA_AUTH__{key}: ")),
+                "{setting}"
+            );
+        }
+        Config::with("").unwrap().check_argon2().unwrap();
+    }
+
+    #[test]
+    fn mails_have_one_way_to_go_and_links_that_lead_somewhere() {
+        let refused = |mail: &str| {
+            Config::with(&format!("[mail]\n{mail}")).unwrap().check_mail().unwrap_err().to_string()
+        };
+        let two = refused("smtp_url = \"smtp://localhost\"\nfolder = \"/tmp/mail\"");
+        assert!(two.starts_with("INSULA_MAIL__FOLDER: "), "{two}");
+        assert!(refused("link_base = \"app.example.com\"").starts_with("INSULA_MAIL__LINK_BASE: "));
+
+        let unset = Config::with("[http]\npublic_url = \"https://api.example.com/\"").unwrap();
+        assert_eq!(unset.link_base(), "https://api.example.com");
+        let set = Config::with("[mail]\nlink_base = \"https://app.example.com/\"").unwrap();
+        assert_eq!(set.link_base(), "https://app.example.com");
+        assert!(Config::with("[dev]\nmail_page = true").is_err(), "no setting shows everybody's mails");
     }
 
     #[test]

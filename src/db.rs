@@ -27,12 +27,15 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// Before these, row-level security has published holes (CVE-2025-8713 and older).
 const OLDEST_SAFE: [i32; 3] = [150_014, 160_010, 170_006];
 
+/// One to listen, one to ask for changes, one to ask for what has changed.
+const BUS: u32 = 3;
+
 /// A pool per serving role. Only `tenancy` and `bus` take connections from it.
 #[derive(Clone)]
 pub struct Pools {
     pub(crate) app: PgPool,
     pub(crate) platform: PgPool,
-    /// For the bus alone: whatever the others are busy with, changes are heard.
+    /// For the bus and what it tells of: whatever the others are busy with, changes are heard.
     pub(crate) bus: PgPool,
 }
 
@@ -65,7 +68,7 @@ impl Pools {
         let app = pool(&config.app_url, config.app_connections, "INSULA_DATABASE__APP_URL")?;
         let platform =
             pool(&config.platform_url, config.platform_connections, "INSULA_DATABASE__PLATFORM_URL")?;
-        let bus = pool(&config.platform_url, 2, "INSULA_DATABASE__PLATFORM_URL")?;
+        let bus = pool(&config.platform_url, BUS, "INSULA_DATABASE__PLATFORM_URL")?;
         let mut connection =
             reach(&config.platform_url, patience).await.context("as INSULA_DATABASE__PLATFORM_URL")?;
         check_version(&mut connection).await?;

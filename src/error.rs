@@ -4,6 +4,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -19,6 +20,9 @@ pub enum Error {
     /// 401: sign in (again).
     #[error("{detail}")]
     Unauthenticated { code: &'static str, detail: &'static str },
+    /// 401: give the code of a second factor too, for this challenge.
+    #[error("a second factor is needed")]
+    SecondFactor { challenge: SecretString, expires_in: i64 },
     /// 403: ask for access, with what the refusal explains.
     #[error("{0:?}")]
     Forbidden(Box<Problem>),
@@ -31,6 +35,9 @@ pub enum Error {
     /// 409: something that is named stands in the way.
     #[error("{0:?}")]
     Blocked(Box<Problem>),
+    /// 409: an earlier request has made it, and its answer can't be repeated: fetch what it made.
+    #[error("{id} was created before")]
+    AlreadyCreated { id: String },
     /// 412: fetch it again, somebody was faster.
     #[error("the version named by If-Match is gone")]
     Stale,
@@ -170,8 +177,22 @@ impl Error {
             Self::Malformed { code, detail } => Problem::new(StatusCode::BAD_REQUEST, code, detail),
             Self::Unauthenticated { code, detail } => Problem::new(StatusCode::UNAUTHORIZED, code, detail)
                 .header(header::WWW_AUTHENTICATE, challenge(code)),
+            Self::SecondFactor { challenge: token, expires_in } => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "mfa_required",
+                "send this challenge with a code of your authenticator app to POST /api/v1/auth/login/totp",
+            )
+            .with("challenge", token.expose_secret())
+            .with("expires_in", expires_in)
+            .header(header::WWW_AUTHENTICATE, challenge("mfa_required")),
             Self::NotFound => Problem::of_status(StatusCode::NOT_FOUND),
             Self::Conflict { code, detail } => Problem::new(StatusCode::CONFLICT, code, detail),
+            Self::AlreadyCreated { id } => Problem::new(
+                StatusCode::CONFLICT,
+                "already_created",
+                format!("a request with this Idempotency-Key has made {id}; its secret was shown then, and is never again"),
+            )
+            .with("id", id),
             Self::Stale => Problem::new(
                 StatusCode::PRECONDITION_FAILED,
                 "stale",
@@ -206,6 +227,7 @@ impl Error {
 fn challenge(code: &str) -> HeaderValue {
     HeaderValue::from_static(match code {
         "unauthenticated" => r#"Bearer realm="insula""#,
+        "mfa_required" => r#"Bearer realm="insula", error="insufficient_user_authentication""#,
         // RFC 9470
         "step_up_required" => {
             r#"Bearer realm="insula", error="insufficient_user_authentication", max_age="300""#

@@ -9,7 +9,7 @@ use crate::{
     tenancy::TenantTx,
 };
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 /// The key a client sent; 400 where it must and did not.
 pub struct IdempotencyKey(String);
 
+const NAME: &str = "idempotency-key";
 const LONGEST: usize = 255;
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
@@ -31,12 +32,23 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
                 "send an Idempotency-Key of up to 255 characters, a fresh uuid say, and repeat it when you retry",
             )
         };
-        let key =
-            parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let key = parts.headers.get(NAME).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match key.len() {
             1..=LONGEST => Ok(Self(key.to_owned())),
             _ => Err(missing()),
         }
+    }
+}
+
+/// For operations that do not insist on one; one that is sent must be usable all the same.
+impl<S: Sync> OptionalFromRequestParts<S> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
+        if !parts.headers.contains_key(NAME) {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
     }
 }
 
@@ -64,13 +76,47 @@ impl IdempotencyKey {
         operation: &'static str,
         body: &(impl Serialize + Sync),
     ) -> Result<Asked> {
+        let (pending, stored) = self.look_up(tx, caller, operation, body).await?;
+        let Some(stored) = stored else { return Ok(Asked::First(pending)) };
+        let status = u16::try_from(stored.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let mut response = answer(status.unwrap_or(StatusCode::OK), stored.location.as_deref(), stored.body);
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        Ok(Asked::Again(response))
+    }
+
+    /// The same for work whose answer holds a secret, which is kept nowhere and so can't be repeated; `made` records the
+    /// work.
+    ///
+    /// # Errors
+    /// 409 `already_created` where it was done before, besides.
+    pub async fn claim(
+        self,
+        tx: &mut TenantTx,
+        caller: &Caller,
+        operation: &'static str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Pending> {
+        match self.look_up(tx, caller, operation, body).await? {
+            (pending, None) => Ok(pending),
+            (_, Some(made)) => Err(Error::AlreadyCreated { id: made.body }),
+        }
+    }
+
+    async fn look_up(
+        self,
+        tx: &mut TenantTx,
+        caller: &Caller,
+        operation: &'static str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<(Pending, Option<Stored>)> {
         let request = serde_json::to_vec(body).map_err(|error| Error::Internal(error.into()))?;
         let request = Sha256::digest(request).to_vec();
         let pending = Pending { principal: caller.actor().uuid(), operation, key: self.0, request };
         if !pending.lock(tx).await? {
             return Err(Error::conflict("in_flight", "a request with this Idempotency-Key is still at work"));
         }
-        let stored = sqlx::query!(
+        let stored = sqlx::query_as!(
+            Stored,
             r#"select request_hash, status, location, body from idempotency_keys
                where org_id = $1 and principal = $2 and operation = $3 and key = $4
                  and created_at > now() - interval '24 hours'"#,
@@ -81,17 +127,20 @@ impl IdempotencyKey {
         )
         .fetch_optional(&mut **tx)
         .await?;
-        let Some(stored) = stored else { return Ok(Asked::First(pending)) };
-        if stored.request_hash != pending.request {
+        if stored.as_ref().is_some_and(|stored| stored.request_hash != pending.request) {
             let detail =
                 "this Idempotency-Key came with another body before: use a fresh key for another request";
             return Err(Error::invalid("", "idempotency_key_reused", detail));
         }
-        let status = u16::try_from(stored.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-        let mut response = answer(status.unwrap_or(StatusCode::OK), stored.location.as_deref(), stored.body);
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-        Ok(Asked::Again(response))
+        Ok((pending, stored))
     }
+}
+
+struct Stored {
+    request_hash: Vec<u8>,
+    status: i16,
+    location: Option<String>,
+    body: String,
 }
 
 impl Pending {
@@ -113,6 +162,22 @@ impl Pending {
         body: &(impl Serialize + Sync),
     ) -> Result<Response> {
         let body = serde_json::to_string(body).map_err(|error| Error::Internal(error.into()))?;
+        self.keep(tx, status, location, &body).await?;
+        Ok(answer(status, location, body))
+    }
+
+    /// Records what came of work that was claimed: its id, and no secret.
+    pub async fn made(self, tx: &mut TenantTx, location: &str, id: &str) -> Result<()> {
+        self.keep(tx, StatusCode::CREATED, Some(location), id).await
+    }
+
+    async fn keep(
+        self,
+        tx: &mut TenantTx,
+        status: StatusCode,
+        location: Option<&str>,
+        body: &str,
+    ) -> Result<()> {
         sqlx::query!(
             "insert into idempotency_keys (org_id, principal, operation, key, request_hash, status, location, body)
              values ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -130,7 +195,7 @@ impl Pending {
         )
         .execute(&mut **tx)
         .await?;
-        Ok(answer(status, location, body))
+        Ok(())
     }
 }
 

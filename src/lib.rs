@@ -7,6 +7,7 @@ pub mod error;
 pub mod ids;
 pub mod metadata;
 pub mod money;
+pub mod networks;
 
 // 1 pipes
 pub mod db;
@@ -28,6 +29,7 @@ pub mod authz;
 pub mod limits;
 
 // 4 means
+pub mod access;
 pub mod account;
 pub mod audit;
 pub mod caller;
@@ -36,6 +38,7 @@ pub mod people;
 pub mod state;
 
 // 5 hall
+pub mod attempt;
 pub mod extract;
 pub mod idempotency;
 pub mod middleware;
@@ -51,5 +54,6 @@ pub mod worker;
 // 8 the whole
 pub mod app;
 
-// 9 what a developer runs
+// 9 what is run at a terminal
+pub mod commands;
 pub mod dev;

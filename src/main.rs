@@ -1,23 +1,15 @@
 //! The command line: one binary for serving, for the database, and for a developer's first minute.
 
-use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use insula::{
     app::{self, App},
-    authn::password::Hasher,
-    bootstrap::{self, Passwords},
+    bootstrap,
     clock::Clock,
+    commands::{self, audit::Audit, bootstrap::Bootstrap, keys::Keys},
     config::{self, Config, Unusable},
-    db::Pools,
-    dev, people, router, telemetry,
-    tenancy::{PLATFORM, PlatformDb},
+    dev, router, telemetry,
 };
-use secrecy::SecretString;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
 #[derive(Parser)]
 #[command(name = "insula", version, about = "A multi-tenant SaaS API platform with per-tier rate limits")]
@@ -41,6 +33,12 @@ enum Command {
     Bootstrap(Bootstrap),
     /// Make a person an operator of the platform; their password is printed once
     Operator { email: String },
+    /// See and rotate the keys that access tokens are signed with
+    #[command(subcommand)]
+    Keys(Keys),
+    /// What is kept of who did what
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print the OpenAPI document
     Openapi,
     /// Print every setting with its default
@@ -53,28 +51,13 @@ enum Command {
     },
 }
 
-#[derive(Args)]
-struct Bootstrap {
-    /// An administrator's address, like `postgres://postgres:..@host/postgres`
-    #[arg(long)]
-    admin_url: SecretString,
-    #[arg(long, default_value = "insula")]
-    database: String,
-    #[arg(long, env = "INSULA_BOOTSTRAP__OWNER_PASSWORD", hide_env_values = true)]
-    owner_password: Option<SecretString>,
-    #[arg(long, env = "INSULA_BOOTSTRAP__APP_PASSWORD", hide_env_values = true)]
-    app_password: Option<SecretString>,
-    #[arg(long, env = "INSULA_BOOTSTRAP__PLATFORM_PASSWORD", hide_env_values = true)]
-    platform_password: Option<SecretString>,
-}
-
 const UNUSABLE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     // One provider for every TLS connection; refused only when one is set already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    match run(Cli::parse()).await {
+    match Box::pin(run(Cli::parse())).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("insula: {error:#}");
@@ -91,7 +74,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::load(cli.config.as_deref())?;
     let patience = Duration::from_secs(config.database.connect_seconds);
     match cli.command {
-        Command::Dev(options) => dev::run(config, options).await?,
+        Command::Dev(options) => Box::pin(dev::run(config, options)).await?,
         Command::Serve => {
             config.check_for_serving()?;
             telemetry::init(&config.log)?;
@@ -111,50 +94,34 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Bootstrap(options) => {
             telemetry::init(&config.log)?;
-            let Bootstrap { admin_url, database, owner_password, app_password, platform_password } = options;
-            let passwords =
-                Passwords { owner: owner_password, app: app_password, platform: platform_password };
-            bootstrap::bootstrap(&admin_url, &database, &passwords, patience).await?;
-            println!("The roles and the database {database} are there. Next: `insula migrate`.");
+            commands::bootstrap::run(options, patience).await?;
         }
         Command::Operator { email } => {
             config.check_for_serving()?;
             telemetry::init(&config.log)?;
-            let password = make_operator(&config, &email).await?;
-            println!("{email} is an operator now. Password, shown this once: {password}");
+            commands::operator::run(&config, &email).await?;
+        }
+        Command::Keys(command) => {
+            config.check_for_serving()?;
+            telemetry::init(&config.log)?;
+            commands::keys::run(&config, command).await?;
+        }
+        Command::Audit(Audit::Verify { org }) => {
+            config.check_for_serving()?;
+            telemetry::init(&config.log)?;
+            let sound = commands::audit::verify(&config, org.as_deref()).await?;
+            return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Openapi => println!("{}", router::document(&config.http.public_url)?),
         Command::Config => {}
         Command::Health { url } => {
             let address = url.unwrap_or(format!("127.0.0.1:{}", config.http.listen.port()));
-            return Ok(if healthy(&address).await { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if commands::health::ready(&address).await {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn make_operator(config: &Config, email: &str) -> anyhow::Result<String> {
-    let pools = Pools::open(&config.database).await?;
-    let platform = PlatformDb::new(pools);
-    let hasher = Hasher::new(1, 1)?;
-    let password = insula::authn::password::generate();
-    let user = people::create_user(&platform, &hasher, &email.to_lowercase(), email, password.clone().into())
-        .await
-        .context("making the user")?;
-    people::set_member(&platform, PLATFORM, user, &["operator"]).await.context("making the operator")?;
-    Ok(password)
-}
-
-/// One line of one answer needs no HTTP client.
-async fn healthy(address: &str) -> bool {
-    let host = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-    let ask = async {
-        let mut stream = TcpStream::connect(host).await?;
-        let request = format!("GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = [0; "HTTP/1.1 200".len()];
-        stream.read_exact(&mut answer).await?;
-        std::io::Result::Ok(answer.ends_with(b" 200"))
-    };
-    matches!(tokio::time::timeout(Duration::from_secs(3), ask).await, Ok(Ok(true)))
 }

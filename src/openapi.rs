@@ -24,14 +24,18 @@ use utoipa::{
         (name = "auth", description = "Signing up, in and out."),
         (name = "me", description = "Who is signed in."),
         (name = "org", description = "The organisation."),
+        (name = "users", description = "Its members."),
+        (name = "invitations", description = "How people become members."),
         (name = "roles", description = "Who may do what."),
         (name = "api keys", description = "How programs come in."),
+        (name = "audit", description = "Who did what, kept for good."),
         (name = "limits", description = "How much a tier may do."),
         (name = "categories", description = "How products are sorted."),
         (name = "products", description = "What is sold."),
         (name = "orders", description = "What was bought."),
         (name = "operator: orgs", description = "The organisations, for operators."),
-        (name = "operator: tiers", description = "The tiers, for operators.")
+        (name = "operator: tiers", description = "The tiers, for operators."),
+        (name = "operator: keys", description = "What access tokens are signed with, for operators.")
     )
 )]
 struct Base;

@@ -44,7 +44,7 @@ pub struct Sort {
 
 pub struct Filter {
     pub name: &'static str,
-    /// Everything before the value, like `price >=`.
+    /// Everything before the value, like `price >=`; or the whole, with `{}` in each place of the value.
     pub predicate: &'static str,
     pub kind: Kind,
     pub about: &'static str,
@@ -60,6 +60,8 @@ pub enum Kind {
     Time,
     OneOf(&'static [&'static str]),
     Text,
+    /// A text, and how what it names is known to the database.
+    Name(fn(&str) -> String),
 }
 
 enum Value {
@@ -68,6 +70,18 @@ enum Value {
     Bool(bool),
     Time(OffsetDateTime),
     Text(String),
+}
+
+impl Value {
+    fn bind(&self, sql: &mut QueryBuilder<Postgres>) {
+        match self {
+            Self::Uuid(id) => sql.push_bind(*id),
+            Self::Int(number) => sql.push_bind(*number),
+            Self::Bool(yes) => sql.push_bind(*yes),
+            Self::Time(at) => sql.push_bind(*at),
+            Self::Text(word) => sql.push_bind(word.clone()),
+        };
+    }
 }
 
 pub const DEFAULT_LIMIT: u32 = 20;
@@ -167,14 +181,15 @@ impl Asked {
         let (table, conditions) = listing.from.split_once("$1").unwrap_or((listing.from, ""));
         sql.push(table).push_bind(self.org).push(conditions);
         for (filter, value) in &self.filters {
-            sql.push(" and ").push(filter.predicate).push(" ");
-            match value {
-                Value::Uuid(id) => sql.push_bind(*id),
-                Value::Int(number) => sql.push_bind(*number),
-                Value::Bool(yes) => sql.push_bind(*yes),
-                Value::Time(at) => sql.push_bind(*at),
-                Value::Text(word) => sql.push_bind(word.clone()),
-            };
+            let mut pieces = filter.predicate.split("{}").peekable();
+            sql.push(" and (");
+            while let Some(piece) = pieces.next() {
+                sql.push(piece).push(" ");
+                if pieces.peek().is_some() || !filter.predicate.contains("{}") {
+                    value.bind(&mut sql);
+                }
+            }
+            sql.push(")");
         }
         if let Some((key, id)) = &self.after {
             sql.push(" and (").push(sort.column).push(", id) ").push(beyond).push(" (");
@@ -221,13 +236,17 @@ impl Filter {
                 words.contains(&text).then(|| Value::Text(text.to_owned())),
                 format!("is one of {}", words.join(", ")),
             ),
-            Kind::Text => (
-                (text.len() <= 200 && !text.contains('\0')).then(|| Value::Text(text.to_owned())),
-                "is a text of up to 200 bytes".to_owned(),
-            ),
+            Kind::Text => (plain(text).map(|text| Value::Text(text.to_owned())), PLAIN.to_owned()),
+            Kind::Name(stored) => (plain(text).map(|text| Value::Text(stored(text))), PLAIN.to_owned()),
         };
         value.ok_or_else(|| unusable(self.name, &expected))
     }
+}
+
+const PLAIN: &str = "is a text of up to 200 bytes";
+
+fn plain(text: &str) -> Option<&str> {
+    (text.len() <= 200 && !text.contains('\0')).then_some(text)
 }
 
 /// Signs cursors; derived from the platform's master key.

@@ -43,7 +43,7 @@ pub async fn set_member(platform: &PlatformDb, org: OrgId, user: UserId, roles: 
     sqlx::query!(
         "insert into members (org_id, user_id, email, name, roles)
          select $1, id, email, name, $3 from users where id = $2
-         on conflict (org_id, user_id) do update set roles = excluded.roles",
+         on conflict (org_id, user_id) do update set roles = excluded.roles, version = members.version + 1",
         org.uuid(),
         user.uuid(),
         &roles

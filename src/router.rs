@@ -2,27 +2,30 @@
 
 use crate::{
     api::{
-        api_keys, auth, categories, docs, health, limits, me, orders, org, permissions, products, roles,
-        tiers, user_permissions,
+        api_keys, audit_events, auth, categories, dev_mail, docs, health, invitations, limits, me, orders,
+        org, permissions, products, roles, tiers, user_permissions, users,
     },
+    authn::keyring,
     extract::Json,
     middleware, openapi, operator,
     state::AppState,
 };
-use axum::{Extension, Router, extract::State, response::IntoResponse, routing::get};
+use axum::{Extension, Router, extract::State, http::header, response::IntoResponse, routing::get};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub fn router(state: &AppState) -> Router {
     let (api, document) = described(Some(state), &state.config.http.public_url);
     let catalogue = permissions::Catalogue::of(&document);
-    let router = api
+    let mut router = api
         .layer(Extension(catalogue))
         .route("/.well-known/jwks.json", get(jwks))
         .merge(health::router())
-        .merge(docs::router(document))
-        .with_state(state.clone());
-    middleware::outer(state, router)
+        .merge(docs::router(document));
+    if state.config.dev.mail_page {
+        router = router.merge(dev_mail::router());
+    }
+    middleware::outer(state, router.with_state(state.clone()))
 }
 
 /// Everything that is documented, and its document.
@@ -32,16 +35,19 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         auth::routes(),
         me::routes(),
         org::routes(),
+        users::routes(),
+        invitations::routes(),
         permissions::routes(),
         roles::routes(),
         user_permissions::routes(),
         api_keys::routes(),
+        audit_events::routes(),
         limits::routes(),
         categories::routes(),
         products::routes(),
         orders::routes(),
     ];
-    let operators = [operator::orgs::routes(), operator::tiers::routes()];
+    let operators = [operator::orgs::routes(), operator::tiers::routes(), operator::keys::routes()];
 
     let mut api = OpenApiRouter::new();
     for room in public {
@@ -69,5 +75,6 @@ pub fn document(public_url: &str) -> anyhow::Result<String> {
 
 /// RFC 7517; public, and never limited: whoever verifies our tokens needs it.
 async fn jwks(State(state): State<AppState>) -> impl IntoResponse {
-    Json(state.tokens.jwks().clone())
+    let remembered = format!("public, max-age={}", keyring::MAX_AGE);
+    ([(header::CACHE_CONTROL, remembered)], Json(state.keyring.keys().jwks.clone()))
 }

@@ -1,14 +1,20 @@
 //! `AppState`: everything that requests share, wired once.
 
 use crate::{
-    authn::{RevokedSessions, api_key::ApiKeys, jwt::Tokens, password::Hasher},
+    authn::{
+        RevokedSessions,
+        api_key::ApiKeys,
+        jwt::Tokens,
+        keyring::Keyring,
+        password::{Cost, Hasher},
+    },
     authz::Authz,
     bus::{self, Change, Freshness, Heard},
     clock::Clock,
     config::Config,
     db::Pools,
     ids::{ApiKeyId, OrgId, SessionId},
-    limits::{IpLimiter, Limits, Mode, Policy, Scope, TierBook, TierPlan, Unit},
+    limits::{IpLimiter, Limits, Mode, Policy, Scope, Subject, TierBook, TierPlan, Unit},
     page::CursorKey,
     tenancy::{OrgDirectory, PlatformDb, gate},
     vault::{self, Vault},
@@ -30,6 +36,8 @@ pub struct Inner {
     pub directory: OrgDirectory,
     /// Signs and verifies access tokens.
     pub tokens: Tokens,
+    /// What they are signed with.
+    pub keyring: Keyring,
     pub hasher: Hasher,
     pub revoked: RevokedSessions,
     pub api_keys: ApiKeys,
@@ -66,8 +74,10 @@ impl AppState {
         let master = config.master_key()?;
         let pools = Pools::open(&config.database).await?;
         let lifetime = Duration::from_secs(config.auth.access_seconds.into());
-        let signing = vault::derive(&master, "insula jwt ed25519");
+        let platform = PlatformDb::new(pools.clone());
         let remembered = Remembered {
+            keyring: Keyring::open(pools.clone(), platform.clone(), Vault::new(&master)?, &clock, lifetime)
+                .await?,
             directory: OrgDirectory::new(pools.clone()),
             revoked: RevokedSessions::new(lifetime),
             api_keys: ApiKeys::new(pools.clone(), clock.clone()),
@@ -80,30 +90,36 @@ impl AppState {
         };
         // After the bus listens, so that a session ended in between is heard of twice and not never.
         recall_revoked(&pools, &remembered.revoked, lifetime).await?;
-        let per_ip = Policy {
-            name: "ip".to_owned(),
+        remembered.keyring.reload().await?;
+        let per_ip = |name: &str, quota, burst| Policy {
+            name: name.to_owned(),
             scope: Scope::Ip,
-            quota: config.limits.ip.quota_per_minute,
+            quota,
             window_seconds: 60,
-            burst: config.limits.ip.burst,
+            burst,
             unit: Unit::Requests,
             mode: Mode::Enforce,
             strict: true,
         };
+        let (ip, of_networks) = (&config.limits.ip, config.limits.ip.of_networks());
+        let per_address = per_ip("ip", ip.quota_per_minute, ip.burst);
+        let per_network = per_ip("network", of_networks.0, of_networks.1);
         let faults = |faults| anyhow!("INSULA_LIMITS__IP: {faults:?}");
+        let cost = Cost { memory_kib: config.auth.argon2_memory_kib, passes: config.auth.argon2_passes };
         let inner = Inner {
             tokens: Tokens::new(
-                &signing,
+                remembered.keyring.clone(),
                 &config.http.public_url,
                 config.auth.access_seconds.into(),
                 clock.clone(),
-            )?,
-            hasher: Hasher::new(config.auth.concurrent_hashes, config.auth.queued_hashes)?,
+            ),
+            keyring: remembered.keyring,
+            hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
-            ip_limiter: IpLimiter::new(clock.clone(), &per_ip).map_err(faults)?,
+            ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,
             cursor_key: CursorKey(vault::derive(&master, "insula page cursors")),
-            platform: PlatformDb::new(pools.clone()),
+            platform,
             directory: remembered.directory,
             revoked: remembered.revoked,
             api_keys: remembered.api_keys,
@@ -119,15 +135,20 @@ impl AppState {
 }
 
 impl Inner {
-    /// The plan that holds for an org, where that is known without asking anybody.
-    pub fn plan_at_hand(&self, org: OrgId) -> Option<Arc<TierPlan>> {
-        self.tiers.plan_at_hand(&self.directory.at_hand(org)?.tier)
+    /// The plan that holds for an org, or for somebody in it, where that is known without asking anybody.
+    pub fn plan_at_hand(&self, org: OrgId, who: Option<Subject>) -> Option<Arc<TierPlan>> {
+        let own = match who {
+            Some(Subject::User(user)) => self.authz.tier_at_hand(org, user),
+            Some(Subject::ApiKey(_)) | None => None,
+        };
+        self.tiers.plan_at_hand(&self.directory.at_hand(org)?.tier, own.as_deref())
     }
 }
 
 /// What a replica remembers of the control plane, and so must be told of.
 #[derive(Clone)]
 struct Remembered {
+    keyring: Keyring,
     directory: OrgDirectory,
     revoked: RevokedSessions,
     api_keys: ApiKeys,
@@ -147,6 +168,7 @@ impl Remembered {
                     }
                     ("tier", ..) => self.tiers.forget_all(),
                     ("api_key", _, Some(key)) => self.api_keys.forget(ApiKeyId::from_uuid(key)),
+                    ("signing_keys", ..) => self.reload_keys(),
                     ("session_revoked", _, Some(session)) => self.revoked.add(SessionId::from_uuid(session)),
                     // Said by a newer release: what it is about can't be known, so nothing may be kept.
                     _ => self.forget_all(),
@@ -154,6 +176,7 @@ impl Remembered {
             }
             Heard::Gap => {
                 self.forget_all();
+                self.reload_keys();
                 let (pools, revoked) = (pools.clone(), self.revoked.clone());
                 tokio::spawn(async move {
                     while let Err(error) = recall_revoked(&pools, &revoked, lifetime).await {
@@ -163,6 +186,16 @@ impl Remembered {
                 });
             }
         }
+    }
+
+    fn reload_keys(&self) {
+        let keyring = self.keyring.clone();
+        tokio::spawn(async move {
+            while let Err(error) = keyring.reload().await {
+                tracing::warn!(%error, "the signing keys can't be asked for; trying again");
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+        });
     }
 
     fn forget_all(&self) {

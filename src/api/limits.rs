@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_limits))
+    TenantRoutes::of_insiders().allow_members(routes!(get_limits))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -31,7 +31,7 @@ pub struct Limits {
     responses((status = 200, description = "Every policy, with what is left of it and where it comes from.", body = Limits)))]
 async fn get_limits(State(state): State<AppState>, caller: Caller) -> Result<Json<Limits>> {
     let control = state.directory.get(caller.org()).await?;
-    let plan = state.tiers.plan(&control.tier).await?;
+    let plan = state.tiers.plan_for(&control.tier, caller.tier()).await?;
     let data = state.limits.peek(caller.org(), subject(caller.actor()), &plan, 1).await;
     Ok(Json(Limits { data }))
 }

@@ -7,10 +7,13 @@
 //! parameter that is not known is refused; another org's row is a 404 like one that never was.
 
 pub mod api_keys;
+pub mod audit_events;
 pub mod auth;
 pub mod categories;
+pub mod dev_mail;
 pub mod docs;
 pub mod health;
+pub mod invitations;
 pub mod limits;
 pub mod me;
 pub mod orders;
@@ -20,6 +23,7 @@ pub mod products;
 pub mod roles;
 pub mod tiers;
 pub mod user_permissions;
+pub mod users;
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,15 +1,17 @@
 //! API keys: `insula_live_…` and `insula_test_…` with a checksum, stored as a hash, remembered when verified.
 
-use super::{Actor, Principal, opaque::hash};
+use super::{Actor, Principal, key_uses::KeyUses, opaque::hash};
 use crate::{
     clock::Clock,
     db::Pools,
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     ids::ApiKeyId,
-    tenancy::gate,
+    tenancy::gate::{self, KeyUse},
 };
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,8 +25,9 @@ const REMEMBERED: u64 = 50_000;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Which of the org's two worlds a key works in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum KeyMode {
     #[default]
     Live,
@@ -86,6 +89,7 @@ pub struct ApiKeys {
     clock: Clock,
     known: moka::sync::Cache<Vec<u8>, Arc<Known>>,
     changes: Arc<AtomicU64>,
+    uses: KeyUses,
 }
 
 struct Known {
@@ -100,12 +104,13 @@ impl ApiKeys {
             .time_to_live(LONGEST)
             .support_invalidation_closures()
             .build();
-        Self { pools, clock, known, changes: Arc::default() }
+        Self { pools, clock, known, changes: Arc::default(), uses: KeyUses::default() }
     }
 
     /// # Errors
-    /// 401 `invalid_api_key`: unknown, expired and revoked look the same. 503 when it can't be asked for.
-    pub async fn verify(&self, text: &str) -> Result<Principal> {
+    /// 401 `invalid_api_key`: unknown, expired, rotated out and revoked look the same. 403 `ip_not_allowed` where it is
+    /// good, and used from outside its networks. 503 when it can't be asked for.
+    pub async fn verify(&self, text: &str, client: IpAddr) -> Result<Principal> {
         let invalid = || Error::Unauthenticated {
             code: "invalid_api_key",
             detail: "this API key is unknown, expired or revoked: an admin of the organisation can make another",
@@ -126,13 +131,25 @@ impl ApiKeys {
             known
         };
         let record = &known.record;
-        if record.revoked || record.expires_at <= self.clock.now() {
+        let now = self.clock.now();
+        if record.revoked || record.expires_at <= now {
             return Err(invalid());
         }
+        if !record.allowed_ips.allow(client) {
+            let detail = "this API key may not be used from your address";
+            let problem = Problem::new(StatusCode::FORBIDDEN, "ip_not_allowed", detail);
+            return Err(Error::Forbidden(Box::new(problem)));
+        }
+        self.uses.note(KeyUse { org: record.owner, key: record.id, at: now, ip: client });
         Ok(Principal {
             org: record.org,
             actor: Actor::ApiKey { key: record.id, scopes: Arc::clone(&known.scopes) },
         })
+    }
+
+    /// Writes down when keys were last used, for what was not written yet.
+    pub async fn write_uses(&self) -> Result<()> {
+        self.uses.write(&self.pools).await
     }
 
     pub fn forget(&self, key: ApiKeyId) {

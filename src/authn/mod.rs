@@ -2,9 +2,13 @@
 
 pub mod api_key;
 pub mod jwt;
+mod key_set;
+mod key_uses;
+pub mod keyring;
 pub mod opaque;
 pub mod password;
 mod revoked;
+pub mod totp;
 
 pub use revoked::RevokedSessions;
 
@@ -28,6 +32,8 @@ pub enum Actor {
         signed_in_at: i64,
         /// And gave a second factor.
         mfa: bool,
+        /// Their e-mail address was confirmed when the token was made.
+        email_verified: bool,
     },
     /// A key has no roles: its scopes are its permissions.
     ApiKey { key: ApiKeyId, scopes: Arc<[String]> },

@@ -81,6 +81,18 @@ pub fn assign(graph: &RoleGraph, own: PermissionSet, before: &[String], after: &
     taken.iter().chain(&given).take(1).try_for_each(|role| no_more_than(own, role, gained))
 }
 
+/// Whether whoever holds `own` may have anything to do with who holds these roles.
+///
+/// # Errors
+/// 403 `beyond_your_own` where one of them holds more.
+pub fn reaches<'a>(
+    graph: &RoleGraph,
+    own: PermissionSet,
+    roles: impl IntoIterator<Item = &'a String>,
+) -> Result<()> {
+    roles.into_iter().try_for_each(|role| no_more_than(own, role, graph.effective(&[role])))
+}
+
 /// Whether somebody still answers for the org: one of the active members who are owners, given by their roles before
 /// and after, to whom no other role denies what owners may do.
 ///

@@ -33,12 +33,14 @@ pub struct Authz {
 #[derive(Clone)]
 struct Member {
     roles: Arc<[String]>,
+    tier: Option<Arc<str>>,
     suspended: bool,
 }
 
 impl Member {
     fn under(self, policy: Arc<OrgPolicy>) -> Standing {
-        Standing { set: policy.set_of(&self.roles), policy, roles: self.roles, suspended: self.suspended }
+        let Self { roles, tier, suspended } = self;
+        Standing { set: policy.set_of(&roles), policy, roles, tier, suspended }
     }
 }
 
@@ -48,6 +50,8 @@ pub struct Standing {
     policy: Arc<OrgPolicy>,
     set: Option<usize>,
     pub roles: Arc<[String]>,
+    /// The tier whose limits on users hold for the member in place of the org's.
+    pub tier: Option<Arc<str>>,
     pub suspended: bool,
 }
 
@@ -91,6 +95,28 @@ impl Authz {
             policy = self.policy(org).await?;
         }
         self.under(policy, org, user).await
+    }
+
+    /// Where `user` stands under the policy at `version`: asked of `tx` alone, which holds that version fast,
+    /// so that nobody who waits for it is waited for.
+    pub async fn standing_in(
+        &self,
+        tx: &mut TenantTx,
+        version: i64,
+        user: UserId,
+    ) -> Result<Option<Standing>> {
+        let known = self.policies.get(&tx.org()).filter(|known| known.version() == version);
+        let policy = match known {
+            Some(known) => known,
+            None => Arc::new(load_in(tx, version).await?),
+        };
+        Ok(select_member(tx, user).await?.map(|member| member.under(policy)))
+    }
+
+    /// The tier of a member's own, where that is known without asking anybody.
+    pub fn tier_at_hand(&self, org: OrgId, user: UserId) -> Option<Arc<str>> {
+        let version = self.policies.get(&org)?.version();
+        self.members.get(&(org, version, user))??.tier
     }
 
     /// The policy in force in `org`.
@@ -142,31 +168,44 @@ impl Authz {
 
 async fn load(pools: &Pools, org: OrgId) -> Result<OrgPolicy> {
     let (mut tx, control) = TenantTx::begin(pools, org, Mode::Read).await?;
-    let sets = sqlx::query_scalar!(
-        "select distinct roles from members where org_id = $1 order by roles",
-        org.uuid()
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let custom = sqlx::query_as!(
-        CustomRole,
-        "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
-        org.uuid()
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let custom: Vec<_> = custom.into_iter().map(CustomRole::with_implied).collect();
+    let (custom, sets) = (select_custom(&mut tx).await?, select_sets(&mut tx).await?);
     drop(tx);
     OrgPolicy::build(org, control.policy_version, &custom, sets).await.map_err(Error::Internal)
 }
 
+async fn load_in(tx: &mut TenantTx, version: i64) -> Result<OrgPolicy> {
+    let (custom, sets) = (select_custom(tx).await?, select_sets(tx).await?);
+    OrgPolicy::build(tx.org(), version, &custom, sets).await.map_err(Error::Internal)
+}
+
+async fn select_custom(tx: &mut TenantTx) -> Result<Vec<CustomRole>> {
+    let custom = sqlx::query_as!(
+        CustomRole,
+        "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
+        tx.org().uuid()
+    );
+    Ok(custom.fetch_all(&mut **tx).await?.into_iter().map(CustomRole::with_implied).collect())
+}
+
+async fn select_sets(tx: &mut TenantTx) -> Result<Vec<Vec<String>>> {
+    let sets = sqlx::query_scalar!(
+        "select distinct roles from members where org_id = $1 order by roles",
+        tx.org().uuid()
+    );
+    Ok(sets.fetch_all(&mut **tx).await?)
+}
+
 async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>> {
     let row = sqlx::query!(
-        "select roles, status from members where org_id = $1 and user_id = $2",
+        "select roles, tier, status from members where org_id = $1 and user_id = $2",
         tx.org().uuid(),
         user.uuid()
     )
     .fetch_optional(&mut **tx)
     .await?;
-    Ok(row.map(|row| Member { roles: row.roles.into(), suspended: row.status == "suspended" }))
+    Ok(row.map(|row| Member {
+        roles: row.roles.into(),
+        tier: row.tier.map(Into::into),
+        suspended: row.status == "suspended",
+    }))
 }

@@ -12,9 +12,10 @@ use crate::{
 };
 use anyhow::Context as _;
 use report::step;
+use secrecy::ExposeSecret as _;
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 #[derive(clap::Args)]
@@ -44,6 +45,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     // Everybody here comes from one address.
     config.limits.ip.quota_per_minute = 6_000;
     config.limits.ip.burst = 3_000;
+    show_mails(&mut config, &data_dir);
     let work = async {
         let servers = servers::start(&mut config, &data_dir, fresh).await?;
         // Only now are we sure that nobody else is at home here.
@@ -65,4 +67,13 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     println!("  stopping");
     servers.stop().await?;
     served
+}
+
+/// Into files, and onto a page, unless there is a server to send them by.
+fn show_mails(config: &mut Config, data_dir: &Path) {
+    let mail = &mut config.mail;
+    if mail.smtp_url.expose_secret().is_empty() && mail.folder.as_os_str().is_empty() {
+        mail.folder = data_dir.join("mail");
+    }
+    config.dev.mail_page = true;
 }

@@ -23,6 +23,7 @@ pub fn welcome(demo: &Demo, file: &Path) {
     println!("\nInsula is ready.\n");
     println!("  API       {url}/api/v1");
     println!("  docs      {url}/docs  and  {url}/redoc");
+    println!("  mail      {url}/dev/mail  (nothing leaves this machine)");
     println!("  for programs, all of the below: {}\n", file.display());
     for org in &demo.orgs {
         println!("  {:<10}{:<12}API key {}", org.slug, org.tier, org.api_key);

@@ -1,6 +1,9 @@
 //! JSON bodies in, checked field by field, and JSON answers out.
 
-use crate::error::{Error, Flaw, Problem, Result};
+use crate::{
+    authn::password::TOO_COMMON,
+    error::{Error, Flaw, Problem, Result},
+};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -8,7 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use garde::Validate;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use utoipa::ToSchema;
 
 /// As an argument, a body that was read and found valid; as an answer, `application/json`.
@@ -89,6 +95,12 @@ fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> 
             serde_json::error::Category::Data => {
                 Error::Invalid(vec![flaw(&pointer, &error.inner().to_string())])
             }
+            // What stands where one of some words is expected, like a null, serde takes for no JSON at all.
+            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => Error::Invalid(vec![Flaw::new(
+                pointer,
+                "invalid",
+                "is none of the values that can stand here",
+            )]),
             _ => Error::malformed("malformed_json", format!("the body is no JSON: {}", error.inner())),
         }
     })?;
@@ -108,7 +120,8 @@ fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> 
             let parts = path.to_string().replace(['[', ']'], ".");
             let parts =
                 parts.split('.').filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect::<Vec<_>>();
-            Flaw::new(pointer(parts.into_iter()), "invalid", error.message())
+            let code = if error.message() == TOO_COMMON { "common_password" } else { "invalid" };
+            Flaw::new(pointer(parts.into_iter()), code, error.message())
         });
         Error::Invalid(flaws.collect())
     })?;
@@ -122,7 +135,7 @@ fn pointer(parts: impl Iterator<Item = String>) -> String {
 
 fn flaw(pointer: &str, message: &str) -> Flaw {
     // Serde ends with the place in the text, which the pointer says better.
-    let detail = message.split(" at line ").next().unwrap_or(message);
+    let detail = without_values(message.split(" at line ").next().unwrap_or(message));
     let code = if detail.starts_with("unknown field") {
         "unknown_field"
     } else if detail.starts_with("missing field") {
@@ -132,7 +145,23 @@ fn flaw(pointer: &str, message: &str) -> Flaw {
     };
     // What is missing is pointed at too, not only the object it is missing from.
     let field = (code == "missing_field").then(|| detail.split('`').nth(1)).flatten();
-    Flaw::new(field.map_or(pointer.to_owned(), |field| format!("{pointer}/{field}")), code, detail)
+    Flaw::new(field.map_or(pointer.to_owned(), |field| format!("{pointer}/{field}")), code, detail.as_str())
+}
+
+/// Serde repeats the value that it did not expect, which may be a password: `invalid type: integer `1234`, expected a
+/// string` becomes `invalid type: integer, expected a string`.
+fn without_values(message: &str) -> String {
+    let tells_it = ["invalid type: ", "invalid value: ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start));
+    match message.rsplit_once(", expected ") {
+        Some((found, expected)) if tells_it => {
+            let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+            format!("{kind}, expected {expected}")
+        }
+        _ if tells_it => message.split(['`', '"']).next().unwrap_or_default().trim_end().to_owned(),
+        _ => message.to_owned(),
+    }
 }
 
 /// An escaped U+0000, which Postgres can't store in text: a `\u0000` after an even number of backslashes.
@@ -164,6 +193,29 @@ mod tests {
         note: Option<String>,
     }
 
+    #[derive(Debug, Deserialize, Validate)]
+    #[garde(allow_unvalidated)]
+    #[expect(dead_code, reason = "read by serde")]
+    struct Light {
+        colour: Colour,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Colour {
+        Red,
+    }
+
+    #[test]
+    fn what_is_none_of_some_words_is_pointed_at() {
+        for body in [r#"{"colour": null}"#, r#"{"colour": 5}"#, r#"{"colour": "Blue"}"#, r#"{"colour": []}"#]
+        {
+            let Err(Error::Invalid(flaws)) = read::<Light>(body.as_bytes()) else { panic!("{body}") };
+            assert_eq!(flaws[0].pointer, "/colour", "{body}");
+        }
+        assert!(matches!(read::<Light>(br#"{"colour": nul}"#), Err(Error::Malformed { .. })));
+        read::<Light>(br#"{"colour": "Red"}"#).unwrap();
+    }
+
     fn flaws(body: &str) -> Vec<(String, &'static str)> {
         match read::<Basket>(body.as_bytes()) {
             Err(Error::Invalid(flaws)) => flaws.into_iter().map(|flaw| (flaw.pointer, flaw.code)).collect(),
@@ -180,6 +232,26 @@ mod tests {
         assert_eq!(
             flaws(r#"{"lines": [{"quantity": 1, "note": "\u0000"}]}"#),
             [(String::new(), "nul_character")]
+        );
+    }
+
+    #[test]
+    fn a_refused_value_is_not_repeated() {
+        for (body, detail) in [
+            (r#"{"lines": [{"quantity": "s3cret, expected \"x\""}]}"#, "invalid type: string, expected i32"),
+            (r#"{"lines": [{"quantity": 73313373133731}]}"#, "invalid value: integer, expected i32"),
+            (r#""s3cret""#, "invalid type: string, expected struct Basket"),
+            (r#"{"lines": true}"#, "invalid type: boolean, expected a sequence"),
+            (r#"{"lines": {}}"#, "invalid type: map, expected a sequence"),
+        ] {
+            let Err(Error::Invalid(flaws)) = read::<Basket>(body.as_bytes()) else {
+                panic!("{body} is read")
+            };
+            assert_eq!(flaws[0].detail, detail, "{body}");
+        }
+        assert_eq!(
+            without_values("unknown variant `s3cret`, expected `live` or `test`"),
+            "unknown variant, expected `live` or `test`"
         );
     }
 

@@ -135,7 +135,7 @@ fn schema(kind: Kind) -> ObjectBuilder {
         Kind::Int => object(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))),
         Kind::Bool => object(Type::Boolean),
         Kind::Time => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
-        Kind::Text => object(Type::String).max_length(Some(200)),
+        Kind::Text | Kind::Name(_) => object(Type::String).max_length(Some(200)),
         Kind::OneOf(words) => object(Type::String).enum_values(Some(words.iter().copied())),
     }
 }

@@ -12,7 +12,7 @@ pub use json::{Action, Json};
 pub use list::{List, ListParams, Listed};
 pub use path::Path;
 pub use query::Query;
-pub use tenant_db::TenantDb;
+pub use tenant_db::{TenantDb, Turn};
 
 use crate::{
     authn::Actor,
@@ -56,6 +56,19 @@ pub struct SignedIn {
 const FRESH: i64 = 5 * 60;
 
 impl SignedIn {
+    /// # Errors
+    /// 403 `user_required` for an API key.
+    pub fn of(caller: &Caller) -> Result<Self> {
+        match *caller.actor() {
+            Actor::User { user, session, signed_in_at, mfa, .. } => {
+                Ok(Self { user, session, proven_at: signed_in_at, mfa })
+            }
+            Actor::ApiKey { .. } => {
+                Err(refused("user_required", "an API key can't do this: sign in as a person"))
+            }
+        }
+    }
+
     /// # Errors
     /// 401 `step_up_required` where the person last proved who they are more than five minutes ago (RFC 9470).
     pub fn check_fresh(&self, clock: &Clock) -> Result<()> {
@@ -104,13 +117,6 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        match *Caller::from_request_parts(parts, state).await?.actor() {
-            Actor::User { user, session, signed_in_at, mfa } => {
-                Ok(Self { user, session, proven_at: signed_in_at, mfa })
-            }
-            Actor::ApiKey { .. } => {
-                Err(refused("user_required", "an API key can't do this: sign in as a person"))
-            }
-        }
+        Self::of(&Caller::from_request_parts(parts, state).await?)
     }
 }

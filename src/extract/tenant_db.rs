@@ -1,6 +1,7 @@
 //! `TenantDb`: a handler's door to the data of the caller's org. It holds no connection until asked.
 
 use crate::{
+    authz::RoleGraph,
     caller::{Caller, closed},
     error::{Error, Result},
     state::AppState,
@@ -12,6 +13,33 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 pub struct TenantDb {
     state: AppState,
     caller: Caller,
+}
+
+/// A transaction that decides who may do what, while no other of its org does.
+pub struct Turn {
+    pub tx: TenantTx,
+    /// Who asks, as they are now that it is their turn.
+    pub caller: Caller,
+    /// The org's roles, likewise.
+    pub graph: RoleGraph,
+}
+
+impl Turn {
+    /// Who may do what has changed, for every replica to hear once the transaction commits.
+    pub async fn commit(mut self, state: &AppState) -> Result<()> {
+        let org = self.tx.org();
+        sqlx::query!(
+            "update org_control set policy_version = policy_version + 1 where org_id = $1",
+            org.uuid()
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        sqlx::query!("select control_change('policy', $1, null)", org.uuid()).execute(&mut *self.tx).await?;
+        self.tx.commit().await?;
+        state.authz.forget(org);
+        state.directory.forget(org);
+        Ok(())
+    }
 }
 
 impl TenantDb {
@@ -34,6 +62,26 @@ impl TenantDb {
     /// The same for a transaction that only reads.
     pub async fn read_as(&self) -> Result<(TenantTx, Caller)> {
         self.open(Mode::Read).await
+    }
+
+    /// A transaction about who may do what: those of one org take turns. What was decided on the way here may be over
+    /// by then, so it is decided again.
+    pub async fn in_turn(&self) -> Result<Turn> {
+        let org = self.caller.org();
+        let (mut tx, opening) = TenantTx::begin(&self.state.pools, org, Mode::Write).await?;
+        if opening.status != Status::Active {
+            self.state.directory.forget(org);
+            return Err(closed(opening.status));
+        }
+        let version = sqlx::query_scalar!(
+            "select policy_version from org_control where org_id = $1 for no key update",
+            org.uuid()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let caller = self.caller.readmit_in(&self.state.authz, &mut tx, version).await?;
+        let graph = RoleGraph::load(&mut tx).await?;
+        Ok(Turn { tx, caller, graph })
     }
 
     /// No statement of a handler runs under a policy older than its transaction: the message that opens one

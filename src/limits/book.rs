@@ -56,9 +56,22 @@ impl TierBook {
         Ok(plan)
     }
 
-    /// The plan of a tier, where it is remembered.
-    pub fn plan_at_hand(&self, slug: &str) -> Option<Arc<TierPlan>> {
-        self.plans.get(slug)
+    /// The plan of an org's tier, for a member who may have the limits on users of another.
+    pub async fn plan_for(&self, slug: &str, members_own: Option<&str>) -> Result<Arc<TierPlan>> {
+        let plan = self.plan(slug).await?;
+        match members_own {
+            None => Ok(plan),
+            Some(own) => Ok(plan.with_users_of(&self.plan(own).await?)),
+        }
+    }
+
+    /// The same, where both tiers are remembered.
+    pub fn plan_at_hand(&self, slug: &str, members_own: Option<&str>) -> Option<Arc<TierPlan>> {
+        let plan = self.plans.get(slug)?;
+        match members_own {
+            None => Some(plan),
+            Some(own) => Some(plan.with_users_of(&self.plans.get(own)?)),
+        }
     }
 
     pub fn forget_all(&self) {

@@ -41,9 +41,9 @@ impl Limits {
     }
 
     /// Forgets who owes nothing here; see [`Limiter::sweep`].
-    pub fn sweep(&self, plan_of: impl Fn(OrgId) -> Option<Arc<TierPlan>>) -> usize {
-        self.local.sweep(|org, _| {
-            let plan = plan_of(org)?;
+    pub fn sweep(&self, plan_of: impl Fn(OrgId, Option<Subject>) -> Option<Arc<TierPlan>>) -> usize {
+        self.local.sweep(|org, who| {
+            let plan = plan_of(org, who)?;
             Some(self.shared.as_ref().map_or(Arc::clone(&plan), |shared| shared.share(&plan)))
         })
     }

@@ -1,4 +1,5 @@
-//! The limit on addresses, for doors that open before anybody is known. Memory is bounded whatever addresses come.
+//! The limit on addresses and their networks, for doors that open before anybody is known. Memory is bounded whatever
+//! addresses come.
 //!
 //! Each shard holds at most its share of the entries. When it is full a newcomer takes the place of the one that owes
 //! least among 16: one that owes nothing, mostly. So a flood of fresh addresses pushes out fresh addresses, each of
@@ -19,34 +20,33 @@ use std::{
 };
 
 const SHARDS: usize = 16;
-/// About 100 bytes each: 13 MB at worst.
+/// Of each kind. About 100 bytes each: 26 MB at worst.
 const MOST_ENTRIES: usize = 1 << 17;
 const SAMPLE: usize = 16;
 /// Old entries that each newcomer makes the shard look at: it empties as fast as it fills, without a timer.
 const SWEEP_STEPS: usize = 2;
 
-/// Limits each network: an IPv4 address, or an IPv6 /64, which is what one customer gets. Never on credit, never shared
-/// between processes.
+/// Limits each address, and the network it is in as a whole. Of IPv6 an address is a /64, which is what one customer
+/// gets (within it one host has as many addresses as it likes), and a network a /48; of IPv4 a network is a /24. Never
+/// on credit, never shared between processes.
 #[derive(Debug)]
 pub struct IpLimiter {
     clock: Clock,
-    bucket: Bucket,
-    burst: u32,
-    hasher: RandomState,
-    shards: Box<[Mutex<Shelf<Network, Tat, RandomState>>]>,
-    share: usize,
+    addresses: Ledger,
+    networks: Ledger,
 }
 
 /// When nothing is owed any more, in nanoseconds since 1970.
 type Tat = u64;
 
+/// The leading bits of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Network {
+enum Prefix {
     V4(u32),
     V6(u64),
 }
 
-impl Network {
+impl Prefix {
     /// An IPv4 address in IPv6 clothes is still that IPv4 address.
     fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
@@ -57,26 +57,33 @@ impl Network {
             }
         }
     }
+
+    fn network(self) -> Self {
+        match self {
+            Self::V4(bits) => Self::V4(bits >> 8),
+            Self::V6(bits) => Self::V6(bits >> 16),
+        }
+    }
 }
 
 impl IpLimiter {
-    /// Only the numbers of `policy` matter: 60 a minute with a burst of 30, unless configured.
-    pub fn new(clock: Clock, policy: &Policy) -> Result<Self, Vec<Fault>> {
-        Self::with_room(clock, policy, MOST_ENTRIES)
+    /// Only the numbers of the policies matter.
+    pub fn new(clock: Clock, of_addresses: &Policy, of_networks: &Policy) -> Result<Self, Vec<Fault>> {
+        Self::with_room(clock, of_addresses, of_networks, MOST_ENTRIES)
     }
 
-    fn with_room(clock: Clock, policy: &Policy, entries: usize) -> Result<Self, Vec<Fault>> {
-        let faults = policy.validate();
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let hasher = RandomState::new();
-        let shards = (0..SHARDS).map(|_| Mutex::new(Shelf::with_hasher(hasher.clone()))).collect();
-        let bucket = Bucket::new(policy.interval(), policy.burst);
-        Ok(Self { clock, bucket, burst: policy.burst, hasher, shards, share: entries / SHARDS })
+    fn with_room(
+        clock: Clock,
+        of_addresses: &Policy,
+        of_networks: &Policy,
+        entries: usize,
+    ) -> Result<Self, Vec<Fault>> {
+        let (addresses, networks) = (Ledger::new(of_addresses, entries)?, Ledger::new(of_networks, entries)?);
+        Ok(Self { clock, addresses, networks })
     }
 
-    /// Charges `cost` units, at most a burst, or says after how many seconds they fit.
+    /// Charges `cost` units, at most a burst, to the address and to its network, or to neither: says after how many
+    /// seconds both have them.
     pub fn check(&self, ip: IpAddr, cost: u32) -> Result<(), u32> {
         self.judge(ip, cost, true)
     }
@@ -86,38 +93,91 @@ impl IpLimiter {
         self.judge(ip, cost, false)
     }
 
-    /// How many networks are remembered.
+    /// How many addresses and networks are remembered.
     pub fn remembered(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.addresses.len() + self.networks.len()
     }
 
     fn judge(&self, ip: IpAddr, cost: u32, charge: bool) -> Result<(), u32> {
-        let network = Network::of(ip);
-        let place = (self.hasher.hash_one(network) >> 32 & 0xf) as usize;
-        let mut shard = self.shards[place].lock();
+        let address = Prefix::of(ip);
+        let network = address.network();
+        // Always in this order, so that no two wait for each other.
+        let mut address_shard = self.addresses.shard(address).lock();
+        let mut network_shard = self.networks.shard(network).lock();
         let now = self.clock.micros().saturating_mul(1_000);
-        let mut known = shard.get_mut(&network);
-        if let Some(tat) = &mut known {
-            // More than an empty bucket is owed only after the clock was set back.
-            **tat = (**tat).min(now.saturating_add(self.bucket.depth));
+        let of_address = self.addresses.weigh(&mut address_shard, address, now, cost);
+        let of_network = self.networks.weigh(&mut network_shard, network, now, cost);
+        match (of_address, of_network) {
+            (Ok(of_address), Ok(of_network)) => {
+                if charge && cost > 0 {
+                    self.addresses.write(&mut address_shard, address, now, of_address);
+                    self.networks.write(&mut network_shard, network, now, of_network);
+                }
+                Ok(())
+            }
+            (Err(one), Err(other)) => Err(one.max(other)),
+            (Err(wait), Ok(_)) | (Ok(_), Err(wait)) => Err(wait),
         }
-        let owed = known.as_ref().map_or(0, |tat| tat.saturating_sub(now));
-        let after = self.bucket.take(owed, cost.min(self.burst)).map_err(|refusal| match refusal {
+    }
+}
+
+type Shard = Shelf<Prefix, Tat, RandomState>;
+
+/// What each prefix of one length owes.
+#[derive(Debug)]
+struct Ledger {
+    bucket: Bucket,
+    burst: u32,
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    share: usize,
+}
+
+impl Ledger {
+    fn new(policy: &Policy, entries: usize) -> Result<Self, Vec<Fault>> {
+        let faults = policy.validate();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let hasher = RandomState::new();
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shelf::with_hasher(hasher.clone()))).collect();
+        let bucket = Bucket::new(policy.interval(), policy.burst);
+        Ok(Self { bucket, burst: policy.burst, hasher, shards, share: entries / SHARDS })
+    }
+
+    fn shard(&self, prefix: Prefix) -> &Mutex<Shard> {
+        &self.shards[(self.hasher.hash_one(prefix) >> 32 & 0xf) as usize]
+    }
+
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// What is owed after `cost` more units, or after how many seconds they fit.
+    fn weigh(&self, shard: &mut Shard, prefix: Prefix, now: u64, cost: u32) -> Result<u64, u32> {
+        let mut owed = 0;
+        if let Some(tat) = shard.get_mut(&prefix) {
+            // More than an empty bucket is owed only after the clock was set back.
+            *tat = (*tat).min(now.saturating_add(self.bucket.depth));
+            owed = tat.saturating_sub(now);
+        }
+        self.bucket.take(owed, cost.min(self.burst)).map_err(|refusal| match refusal {
             Refusal::Until(wait) => whole_seconds(wait),
             Refusal::Never => u32::MAX,
-        })?;
-        match known {
-            _ if !charge || after == owed => {}
-            Some(tat) => *tat = now.saturating_add(after),
-            None => {
-                shard.sweep(SWEEP_STEPS, |_, tat| *tat > now);
-                if shard.len() >= self.share {
-                    shard.drop_lightest(SAMPLE, |tat| *tat);
-                }
-                *shard.get_or_default(network) = now.saturating_add(after);
-            }
+        })
+    }
+
+    /// Writes down what is owed from here on.
+    fn write(&self, shard: &mut Shard, prefix: Prefix, now: u64, owed: u64) {
+        if let Some(tat) = shard.get_mut(&prefix) {
+            *tat = now.saturating_add(owed);
+            return;
         }
-        Ok(())
+        shard.sweep(SWEEP_STEPS, |_, tat| *tat > now);
+        if shard.len() >= self.share {
+            shard.drop_lightest(SAMPLE, |tat| *tat);
+        }
+        *shard.get_or_default(prefix) = now.saturating_add(owed);
     }
 }
 
@@ -137,9 +197,16 @@ mod tests {
 
     const ROOM: usize = 1_600;
 
+    /// Whole networks are of no account.
     fn limiter(clock: &Clock) -> IpLimiter {
-        let policy = Policy { burst: 30, ..policy("ip", Scope::Ip, 60, MINUTE) };
-        IpLimiter::with_room(clock.clone(), &policy, ROOM).unwrap()
+        limiter_of(clock, 1_000_000)
+    }
+
+    /// 60 a minute and 30 at once for each address, this many for a network.
+    fn limiter_of(clock: &Clock, at_once: u32) -> IpLimiter {
+        let of_addresses = Policy { burst: 30, ..policy("ip", Scope::Ip, 60, MINUTE) };
+        let of_networks = Policy { burst: at_once, ..policy("network", Scope::Ip, 2 * at_once, MINUTE) };
+        IpLimiter::with_room(clock.clone(), &of_addresses, &of_networks, ROOM).unwrap()
     }
 
     fn passing(limiter: &IpLimiter, ip: &str) -> usize {
@@ -174,6 +241,37 @@ mod tests {
     }
 
     #[test]
+    fn the_addresses_of_a_network_have_a_limit_in_common() {
+        for addresses in [
+            ["192.0.2.1", "192.0.2.2", "192.0.2.254", "192.0.2.4", "192.0.3.1"],
+            ["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:ffff::1", "2001:db8::1", "2001:db8:1::1"],
+        ] {
+            let clock = Clock::frozen();
+            let limiter = limiter_of(&clock, 70);
+            let passed = addresses.map(|ip| passing(&limiter, ip));
+            assert_eq!(passed, [30, 30, 10, 0, 30], "{addresses:?}");
+            // 140 a minute: a unit in 429 milliseconds.
+            assert_eq!(limiter.check(addresses[3].parse().unwrap(), 7), Err(3));
+            clock.advance(Duration::from_secs(3));
+            assert_eq!(limiter.check(addresses[3].parse().unwrap(), 7), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_a_network_refuses_costs_the_address_nothing_and_the_other_way_round() {
+        let clock = Clock::frozen();
+        let limiter = limiter_of(&clock, 30);
+        assert_eq!(passing(&limiter, "192.0.2.1"), 30);
+        assert_eq!(passing(&limiter, "192.0.2.2"), 0);
+        clock.advance(Duration::from_secs(30));
+        assert_eq!(passing(&limiter, "192.0.2.2"), 30, "the hundred refusals cost it none");
+
+        let limiter = limiter_of(&clock, 60);
+        assert_eq!(passing(&limiter, "192.0.2.1"), 30, "and seventy refusals");
+        assert_eq!(passing(&limiter, "192.0.2.2"), 30, "which cost the network nothing");
+    }
+
+    #[test]
     fn peeking_charges_nothing_and_remembers_nobody() {
         let limiter = limiter(&Clock::frozen());
         assert!((0..100).all(|_| limiter.peek("192.0.2.1".parse().unwrap(), 1).is_ok()));
@@ -193,7 +291,7 @@ mod tests {
             assert!(limiter.check(ip.into(), 1).is_ok());
             clock.advance(Duration::from_micros(10));
         }
-        assert!(limiter.remembered() <= ROOM);
+        assert!(limiter.addresses.len() <= ROOM && limiter.networks.len() <= ROOM);
         // One second has passed: one unit is back, for each.
         assert!(exhausted.iter().all(|ip| passing(&limiter, ip) == 1));
     }
@@ -206,7 +304,7 @@ mod tests {
             assert!(limiter.check(Ipv4Addr::from_bits(host).into(), 1).is_ok());
             clock.advance(Duration::from_millis(100));
         }
-        assert!(limiter.remembered() < 100, "{}", limiter.remembered());
+        assert!(limiter.remembered() < 200, "{}", limiter.remembered());
     }
 
     #[test]

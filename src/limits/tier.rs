@@ -6,7 +6,11 @@ use super::{
 };
 use crate::ids::{ApiKeyId, UserId};
 use parking_lot::RwLock;
-use std::{collections::HashSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    sync::{Arc, Weak},
+};
 use time::OffsetDateTime;
 
 /// Each adds to two headers of every answer.
@@ -75,6 +79,8 @@ pub struct TierPlan {
     keys: View,
     /// The last share that was asked for, and among how many: counts stay with the rule they were made under.
     share: RwLock<Option<(u32, Arc<Self>)>>,
+    /// The plans of members who have the limits on users of another tier, one for each such tier.
+    members: RwLock<Vec<(Weak<Self>, Arc<Self>)>>,
 }
 
 /// The rules that apply to one kind of caller, in the tier's order.
@@ -139,7 +145,34 @@ impl TierPlan {
             Scope::User => !rules.iter().any(|other| stands_in(other, rule)),
             Scope::Ip => false,
         });
-        Self { slug, version, rules, users, keys, share: RwLock::default() }
+        Self { slug, version, rules, users, keys, share: RwLock::default(), members: RwLock::default() }
+    }
+
+    /// This plan with the limits on users of `other` in place of its own; those on the org and its keys stay. Made once
+    /// for each version of both, so that counts stay with their rules and nothing is allocated where it is known.
+    pub fn with_users_of(self: &Arc<Self>, other: &Arc<Self>) -> Arc<Self> {
+        if Arc::ptr_eq(self, other) {
+            return Arc::clone(self);
+        }
+        // Only a version that is still in force is at that address: the weak reference keeps it.
+        let made = |members: &[(Weak<Self>, Arc<Self>)]| {
+            let known = members.iter().find(|(from, _)| std::ptr::eq(from.as_ptr(), Arc::as_ptr(other)));
+            known.map(|(_, plan)| Arc::clone(plan))
+        };
+        if let Some(known) = made(&self.members.read()) {
+            return known;
+        }
+        let mut members = self.members.write();
+        if let Some(known) = made(&members) {
+            return known;
+        }
+        let of_users = |rule: &&Arc<Rule>| rule.policy.scope == Scope::User;
+        let theirs = other.rules.iter().filter(of_users);
+        let rules = theirs.chain(self.rules.iter().filter(|rule| !of_users(rule))).cloned().collect();
+        let plan = Arc::new(Self::of(Arc::clone(&self.slug), self.version, rules));
+        members.retain(|(from, _)| from.strong_count() > 0);
+        members.push((Arc::downgrade(other), Arc::clone(&plan)));
+        plan
     }
 
     /// What each of `replicas` may admit while they can't count together; see [`Rule::share`].
@@ -251,6 +284,44 @@ mod tests {
         let refused = world.ask(&plan, 11);
         assert_eq!(refused.retry_after(), Some(11 * 2_678_400));
         assert_eq!(world.reading(&plan, "often").used, 11);
+    }
+
+    #[test]
+    fn a_member_on_another_tier_has_its_limits_on_users_and_the_org_s_own_on_everything_else() {
+        let mut world = World::new();
+        let free = world.plan([
+            policy("user", Scope::User, 10, HOUR),
+            policy("day", Scope::User, 20, HOUR),
+            policy("keys", Scope::ApiKey, 7, HOUR),
+            policy("org", Scope::Org, 50, HOUR),
+        ]);
+        let big =
+            world.plan([policy("user", Scope::User, 1_000, HOUR), policy("org", Scope::Org, 9_000, HOUR)]);
+        let names = |plan: &TierPlan| {
+            plan.policies().map(|policy| format!("{} {}", policy.name, policy.quota)).collect::<Vec<_>>()
+        };
+        let theirs = free.with_users_of(&big);
+        assert_eq!(names(&theirs), ["user 1000", "keys 7", "org 50"]);
+        assert!(Arc::ptr_eq(&theirs, &free.with_users_of(&big)), "or each request would make it anew");
+        assert!(Arc::ptr_eq(&free, &free.with_users_of(&free)));
+        let newer = world.plan([policy("user", Scope::User, 2_000, HOUR)]);
+        drop(big);
+        assert_eq!(names(&free.with_users_of(&newer)), ["user 2000", "keys 7", "org 50"]);
+        assert_eq!(free.members.read().len(), 1, "what is in force nowhere is let go of");
+    }
+
+    #[test]
+    fn what_a_member_used_stays_used_when_their_tier_changes_and_the_org_is_charged_either_way() {
+        let mut world = World::new();
+        let free = world.plan([policy("user", Scope::User, 10, HOUR), policy("org", Scope::Org, 50, HOUR)]);
+        let big = world.plan([policy("user", Scope::User, 1_000, HOUR)]);
+        let theirs = free.with_users_of(&big);
+        assert!(world.ask(&free, 10).admitted && !world.ask(&free, 1).admitted);
+        assert!(world.ask(&theirs, 30).admitted);
+        assert_eq!(world.reading(&theirs, "user").used, 40);
+        assert_eq!(world.ask(&theirs, 11).violated().collect::<Vec<_>>(), ["org"], "40 of 50 are used");
+        assert!(!world.ask(&free, 1).admitted, "of ten, nobody has more than ten used");
+        assert_eq!(world.reading(&free, "org").used, 40);
     }
 
     #[test]

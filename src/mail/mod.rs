@@ -1,4 +1,11 @@
-//! Mail: which texts there are.
+//! Mail: which texts there are, what they say, and how they leave the house.
+
+mod post;
+mod render;
+mod words;
+
+pub use post::{Kept, Post, Refusal, kept};
+pub use render::Draft;
 
 /// A mail's text. What it is filled in with stands beside it; each also knows the recipient and, where it was sent on
 /// behalf of an org, that org's name.
@@ -57,5 +64,9 @@ impl Template {
             Self::AccountLocked => "account_locked",
             Self::AccountDeleted => "account_deleted",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|template| template.as_str() == text)
     }
 }

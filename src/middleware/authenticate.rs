@@ -5,18 +5,25 @@ use crate::{
     authn::{Actor, Principal},
     error::{Error, Result},
     state::AppState,
+    trail::ClientIp,
 };
+use anyhow::anyhow;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, header},
     middleware::Next,
 };
+use std::net::IpAddr;
 
 pub async fn authenticate(State(state): State<AppState>, mut request: Request, next: Next) -> Refusable {
-    let principal = match identify(&state, request.headers()).await {
+    let Some(&ClientIp { ip, .. }) = request.extensions().get::<ClientIp>() else {
+        return Err(Error::Internal(anyhow!("authenticate stands below client_ip")));
+    };
+    let principal = match identify(&state, request.headers(), ip).await {
         Ok(principal) => principal,
-        Err(error @ Error::Unauthenticated { .. }) => {
-            // Whoever guesses is slowed down; good credentials from the same address are not.
+        Err(error @ (Error::Unauthenticated { .. } | Error::Forbidden(_))) => {
+            // Whoever guesses is slowed down, and who holds a key that is not for them; good credentials from the same
+            // address are not.
             ip_limit::charge(&state, &request)?;
             return Err(error);
         }
@@ -32,13 +39,25 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
     Ok(next.run(request).await)
 }
 
-async fn identify(state: &AppState, headers: &HeaderMap) -> Result<Principal> {
-    let Some(header) = headers.get(header::AUTHORIZATION) else {
+/// The principal whose credentials these are, coming from `client`.
+///
+/// # Errors
+/// 401 where there are none, or none that are good.
+pub async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> Result<Principal> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(header) = given.next() else {
         return Err(Error::Unauthenticated {
             code: "unauthenticated",
             detail: "send `Authorization: Bearer` with an access token or an API key",
         });
     };
+    // Whoever stands in front of us may have looked at the other one.
+    if given.next().is_some() {
+        return Err(Error::Unauthenticated {
+            code: "invalid_token",
+            detail: "there is more than one Authorization header: send one",
+        });
+    }
     let token = header
         .to_str()
         .ok()
@@ -51,9 +70,9 @@ async fn identify(state: &AppState, headers: &HeaderMap) -> Result<Principal> {
         });
     };
     if token.starts_with("insula_") {
-        return state.api_keys.verify(token).await;
+        return state.api_keys.verify(token, client).await;
     }
-    let principal = state.tokens.verify(token)?;
+    let principal = state.tokens.verify(token).await?;
     if let Actor::User { session, .. } = principal.actor
         && state.revoked.contains(session)
     {

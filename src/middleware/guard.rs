@@ -3,7 +3,7 @@
 use super::{Door, Refusable};
 use crate::{
     authn::Principal,
-    caller::{Caller, refused},
+    caller::{Caller, Stance, refused},
     error::Error,
     state::AppState,
     tenancy::PLATFORM,
@@ -19,13 +19,14 @@ pub async fn guard(
     mut request: Request,
     next: Next,
 ) -> Refusable {
-    let Some(principal) = request.extensions().get::<Principal>() else {
-        return Err(Error::Internal(anyhow!("guard stands below authenticate")));
+    let stance = request.extensions_mut().remove::<Stance>();
+    let (Some(principal), Some(stance)) = (request.extensions().get::<Principal>(), stance) else {
+        return Err(Error::Internal(anyhow!("guard stands below resolve_org")));
     };
     if door.platform && principal.org != PLATFORM {
         return Err(refused("operators_only", "only operators of the platform come in here"));
     }
-    let caller = Caller::admit(&state.authz, principal.clone(), door.permission).await?;
+    let caller = Caller::admit(&state.authz, principal.clone(), stance, door.permission).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

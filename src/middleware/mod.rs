@@ -15,6 +15,7 @@ mod routes;
 mod security_headers;
 mod trace;
 
+pub use authenticate::identify;
 pub use routes::{FURTHER, PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};
@@ -51,7 +52,7 @@ fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> Method
     route.route_layer(
         ServiceBuilder::new()
             .layer(from_fn_with_state(state.clone(), authenticate::authenticate))
-            .layer(from_fn_with_state(state.clone(), resolve_org::resolve_org))
+            .layer(from_fn_with_state((state.clone(), door), resolve_org::resolve_org))
             .layer(from_fn_with_state((state.clone(), door), rate_limit::rate_limit))
             .layer(from_fn_with_state((state.clone(), door), guard::guard)),
     )
@@ -71,6 +72,9 @@ struct Door {
     cost: u32,
     /// Only the built-in org `platform` comes in here.
     platform: bool,
+    /// About the caller's own matters: what an org asks of whoever comes in does not count here, or nobody could do what
+    /// it asks.
+    personal: bool,
 }
 
 /// A header that can't be sent is a bug of ours, and no reason to refuse the request.

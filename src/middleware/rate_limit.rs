@@ -3,7 +3,7 @@
 use super::{Door, Refusable};
 use crate::{
     authn::Principal,
-    caller::subject,
+    caller::{Stance, subject},
     error::{Error, Problem},
     limits::{Decision, Reading},
     state::AppState,
@@ -25,12 +25,13 @@ pub async fn rate_limit(
     request: Request,
     next: Next,
 ) -> Refusable {
-    let (Some(principal), Some(control)) =
-        (request.extensions().get::<Principal>(), request.extensions().get::<Arc<Control>>())
+    let extensions = request.extensions();
+    let (Some(principal), Some(control), Some(stance)) =
+        (extensions.get::<Principal>(), extensions.get::<Arc<Control>>(), extensions.get::<Stance>())
     else {
         return Err(Error::Internal(anyhow!("rate_limit stands below resolve_org")));
     };
-    let plan = state.tiers.plan(&control.tier).await?;
+    let plan = state.tiers.plan_for(&control.tier, stance.tier()).await?;
     // Permits of concurrency policies are held until the answer is made.
     let decision = state.limits.decide(principal.org, subject(&principal.actor), &plan, door.cost).await;
     let mut response =

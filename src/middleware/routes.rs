@@ -24,6 +24,7 @@ type Route = UtoipaMethodRouter<AppState>;
 pub struct TenantRoutes {
     resource: Option<Resource>,
     platform: bool,
+    personal: bool,
     doors: Vec<(Option<Permission>, Option<u32>, Route)>,
 }
 
@@ -33,17 +34,23 @@ pub const FURTHER: &str = "x-further-permissions";
 impl TenantRoutes {
     /// Routes of `resource`, each behind a permission on it.
     pub fn of(resource: Resource) -> Self {
-        Self { resource: Some(resource), platform: false, doors: Vec::new() }
+        Self { resource: Some(resource), platform: false, personal: false, doors: Vec::new() }
     }
 
-    /// Routes for which it is enough to be a member, about the caller's own matters.
+    /// Routes for which it is enough to be a member, about the caller's own matters: open whatever else the org asks of
+    /// whoever comes in.
     pub fn of_members() -> Self {
-        Self { resource: None, platform: false, doors: Vec::new() }
+        Self { resource: None, platform: false, personal: true, doors: Vec::new() }
+    }
+
+    /// Routes for which it is enough to be a member who may come in, about the org's matters.
+    pub fn of_insiders() -> Self {
+        Self { resource: None, platform: false, personal: false, doors: Vec::new() }
     }
 
     /// Routes of `resource` for operators alone.
     pub fn of_operators(resource: Resource) -> Self {
-        Self { resource: Some(resource), platform: true, doors: Vec::new() }
+        Self { resource: Some(resource), platform: true, personal: false, doors: Vec::new() }
     }
 
     /// Lets in who holds `action` on the resource, for what such an operation usually costs.
@@ -87,12 +94,12 @@ impl TenantRoutes {
 
     /// Hangs the doors; without a state, for the documents alone, nothing but their descriptions.
     pub fn mount(self, state: Option<&AppState>) -> OpenApiRouter<AppState> {
-        let platform = self.platform;
+        let Self { platform, personal, .. } = self;
         self.doors.into_iter().fold(
             OpenApiRouter::new(),
             |router, (permission, cost, (schemas, mut paths, route))| {
                 let cost = cost.unwrap_or_else(|| usual_cost(&mut paths));
-                let door = Door { permission, cost, platform };
+                let door = Door { permission, cost, platform, personal };
                 operations(&mut paths).for_each(|(_, operation)| describe_door(operation, door));
                 let route = state.map_or(MethodRouter::new(), |state| tenant(state, door, route));
                 router.routes((schemas, paths, route))

@@ -1,4 +1,5 @@
 //! The operators' rooms: members of the built-in org `platform`, across all orgs.
 
+pub mod keys;
 pub mod orgs;
 pub mod tiers;

@@ -1,10 +1,12 @@
 //! Organisations, as operators see and steer them.
 
 use crate::{
+    audit::{self, Entry},
     authz::{
         Action::{Read, Update},
         Resource::PlatformOrgs,
     },
+    caller::Caller,
     error::{Error, OptionExt as _, Result, SqlExt as _},
     extract::{Json, List, ListParams, Listed, Path},
     ids::OrgId,
@@ -12,10 +14,12 @@ use crate::{
     page::{Filter, Kind, Listing, Page, Sort},
     state::AppState,
     tenancy::{PLATFORM, PlatformTx, Status},
+    trail::Trail,
 };
 use axum::{extract::State, response::Response};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -50,11 +54,28 @@ pub struct PlatformOrgPatch {
     #[schema(example = "pro", max_length = 40)]
     pub tier: Option<String>,
     #[garde(skip)]
-    pub status: Option<Status>,
+    pub status: Option<Standing>,
     /// Why, for those who ask later.
     #[garde(length(chars, min = 1, max = 500))]
     #[schema(example = "upgraded by contract", min_length = 1, max_length = 500)]
     pub reason: String,
+}
+
+/// What operators make of an organisation; to delete it is its owners' own matter, and `active` undoes that.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    Active,
+    Suspended,
+}
+
+impl From<Standing> for Status {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Active => Self::Active,
+            Standing::Suspended => Self::Suspended,
+        }
+    }
 }
 
 impl Listed for PlatformOrg {
@@ -73,7 +94,7 @@ impl Listed for PlatformOrg {
             Filter {
                 name: "status",
                 predicate: "status =",
-                kind: Kind::OneOf(&["active", "suspended"]),
+                kind: Kind::OneOf(&["active", "suspended", "deleted"]),
                 about: "In this standing.",
             },
         ],
@@ -97,13 +118,15 @@ async fn get_platform_org(State(state): State<AppState>, Path(id): Path<OrgId>) 
 
 /// Move an organisation to another tier, suspend or restore it
 ///
-/// In force on every replica within a second. A sandbox is suspended and restored with its organisation.
+/// In force on every replica within a second; `active` restores a deleted one too. A sandbox is suspended and restored with its organisation.
 #[utoipa::path(patch, path = "/orgs/{id}", tag = "operator: orgs", request_body = PlatformOrgPatch,
     params(("id" = OrgId, Path)),
     responses((status = 200, description = "The changed organisation.", body = PlatformOrg),
               (status = 409, description = "It is the platform's own organisation.")))]
 async fn update_platform_org(
     State(state): State<AppState>,
+    caller: Caller,
+    trail: Trail,
     Path(id): Path<OrgId>,
     Json(patch): Json<PlatformOrgPatch>,
 ) -> Result<Json<PlatformOrg>> {
@@ -114,14 +137,45 @@ async fn update_platform_org(
         ));
     }
     let mut tx = state.platform.begin().await?;
+    lock(&mut tx, id).await?;
+    let before = select(&mut tx, id).await?.or_not_found()?;
     let changed = update(&mut tx, id, &patch).await?;
     let org = select(&mut tx, id).await?.or_not_found()?;
+    for place in [id, PLATFORM] {
+        for change in changes(&before, &org, &patch.reason) {
+            audit::record_by_platform(&mut tx, place, Some(caller.actor()), &trail, change).await?;
+        }
+    }
     tx.commit().await?;
     for id in changed {
         state.directory.forget(id);
     }
     tracing::info!(org = %id, tier = org.tier, status = org.status.as_str(), reason = patch.reason, "an operator changed an org");
     Ok(Json(org))
+}
+
+/// What the audit keeps of a change: told to the org, and to the platform.
+fn changes(before: &PlatformOrg, after: &PlatformOrg, reason: &str) -> Vec<Entry> {
+    let entry = |action| Entry::new(action, "org", after.id.uuid().to_string());
+    let mut changes = Vec::new();
+    if before.status != after.status {
+        let action = if after.status == Status::Active { "org.restored" } else { "org.suspended" };
+        let change = entry(action).before(json!({"status": before.status}));
+        changes.push(change.after(json!({"status": after.status, "reason": reason})));
+    }
+    if before.tier != after.tier {
+        let change = entry("org.tier_changed").before(json!({"tier": before.tier}));
+        changes.push(change.after(json!({"tier": after.tier, "reason": reason})));
+    }
+    changes
+}
+
+/// Changes of one org take turns, so that each knows what it found.
+async fn lock(tx: &mut PlatformTx, id: OrgId) -> Result<()> {
+    sqlx::query!("select from org_control where org_id = $1 for no key update", id.uuid())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 async fn select(tx: &mut PlatformTx, id: OrgId) -> Result<Option<PlatformOrg>> {
@@ -144,7 +198,7 @@ async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Res
            returning org_id as "org: OrgId""#,
         id.uuid(),
         patch.tier,
-        patch.status.map(Status::as_str)
+        patch.status.map(|standing| Status::from(standing).as_str())
     )
     .fetch_all(&mut **tx)
     .await

@@ -1,6 +1,7 @@
 //! Tiers, as operators tune them: live within a second, with who and why kept for each version.
 
 use crate::{
+    audit::{self, Entry},
     authn::Actor,
     authz::{
         Action::{Read, Update},
@@ -12,7 +13,8 @@ use crate::{
     limits::{Policy, Tier as LimitTier},
     middleware::TenantRoutes,
     state::AppState,
-    tenancy::PlatformTx,
+    tenancy::{PLATFORM, PlatformTx},
+    trail::Trail,
 };
 use axum::{
     extract::State,
@@ -20,7 +22,7 @@ use axum::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -99,16 +101,21 @@ async fn get_platform_tier(State(state): State<AppState>, Path(slug): Path<Strin
 async fn replace_platform_tier(
     State(state): State<AppState>,
     caller: Caller,
+    trail: Trail,
     Path(slug): Path<String>,
     expected: IfMatch,
     Json(change): Json<TierChange>,
 ) -> Result<Response> {
     let mut tx = state.platform.begin().await?;
     let current = lock(&mut tx, &slug).await?.or_not_found()?;
-    expected.check(current)?;
-    let now = state.clock.now();
-    check(&slug, current + 1, now, &change)?;
-    let tier = replace(&mut tx, &slug, caller.actor(), now, &change).await?;
+    expected.check(current.version)?;
+    check(&slug, current.version + 1, trail.at, &change)?;
+    let tier = replace(&mut tx, &slug, caller.actor(), trail.at, &change).await?;
+    let mut after = audited(&tier);
+    after["reason"] = change.reason.into();
+    let entry = Entry::new("tier.replaced", "tier", slug).before(audited(&current)).after(after);
+    audit::record_by_platform(&mut tx, PLATFORM, Some(caller.actor()), &trail, entry).await?;
+    announce(&mut tx).await?;
     tx.commit().await?;
     state.tiers.forget_all();
     Ok(tagged(tier).into_response())
@@ -125,6 +132,11 @@ fn check(slug: &str, version: i64, effective_at: OffsetDateTime, change: &TierCh
     let flaws: Vec<Flaw> =
         tier.validate().into_iter().map(|fault| Flaw::new(fault.pointer, "invalid", fault.detail)).collect();
     if flaws.is_empty() { Ok(()) } else { Err(Error::Invalid(flaws)) }
+}
+
+fn audited(tier: &Tier) -> Value {
+    let Tier { name, version, policies, entitlements, .. } = tier;
+    json!({"name": name, "version": version, "policies": policies, "entitlements": entitlements})
 }
 
 fn tagged(tier: Tier) -> impl IntoResponse {
@@ -148,10 +160,15 @@ async fn select(tx: &mut PlatformTx, slug: &str) -> Result<Option<Tier>> {
     Ok(tier.fetch_optional(&mut **tx).await?)
 }
 
-/// Locks the tier to the end of the transaction and answers its version.
-async fn lock(tx: &mut PlatformTx, slug: &str) -> Result<Option<i64>> {
-    let version = sqlx::query_scalar!("select version from tiers where slug = $1 for update", slug);
-    Ok(version.fetch_optional(&mut **tx).await?)
+/// Locks the tier to the end of the transaction.
+async fn lock(tx: &mut PlatformTx, slug: &str) -> Result<Option<Tier>> {
+    let tier = sqlx::query_as!(
+        Tier,
+        "select slug, name, version, policies, entitlements, is_public, effective_at from tiers where slug = $1
+         for update",
+        slug
+    );
+    Ok(tier.fetch_optional(&mut **tx).await?)
 }
 
 async fn replace(
@@ -190,6 +207,11 @@ async fn replace(
     )
     .execute(&mut **tx)
     .await?;
-    sqlx::query!("select control_change('tier', null, null)").execute(&mut **tx).await?;
     Ok(tier)
+}
+
+/// Last: the counter of changes is locked from here to the commit.
+async fn announce(tx: &mut PlatformTx) -> Result<()> {
+    sqlx::query!("select control_change('tier', null, null)").execute(&mut **tx).await?;
+    Ok(())
 }

@@ -5,8 +5,8 @@ use crate::{
     db::Pools,
     error::{Error, Result},
     ids::OrgId,
+    networks::Networks,
 };
-use ipnet::IpNet;
 use std::{
     sync::{
         Arc,
@@ -27,12 +27,19 @@ pub struct Control {
     pub tier: String,
     /// Goes up with every change of who may do what in the org.
     pub policy_version: i64,
-    /// Whoever signs in must have given a second factor.
+    pub access: Access,
+}
+
+/// What an org asks of whoever comes in, beside good credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Access {
+    /// Members must have signed in with a second factor.
     pub require_mfa: bool,
-    /// Whoever signs in must have confirmed their e-mail address.
+    /// Members must have confirmed their e-mail address.
     pub require_verified_email: bool,
-    /// The networks that callers must come from; any where empty.
-    pub allowed_ips: Vec<IpNet>,
+    /// The networks that members and API keys must come from; any where empty.
+    #[schema(value_type = Vec<String>, example = json!(["203.0.113.0/24"]), max_items = 100)]
+    pub allowed_ips: Networks,
 }
 
 /// The part of it that the opening message of every transaction reads again.

@@ -1,9 +1,15 @@
 //! What works besides requests.
 
+mod audit;
+mod key_uses;
 mod limits;
+mod mail;
 mod permission_uses;
 mod sweep;
 
+pub use audit::{keep_audit_sealed, seal_audit};
+pub use key_uses::write_key_uses;
 pub use limits::keep_limits;
+pub use mail::send_mail;
 pub use permission_uses::keep_uses;
 pub use sweep::sweep;

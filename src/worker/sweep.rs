@@ -1,6 +1,7 @@
-//! Takes away what nobody will ask for again: idle limits, old idempotency keys, changes long heard of.
+//! Takes away what nobody will ask for again: idle limits, old idempotency keys, old mails and their tokens, sessions long
+//! over, keys long retired, changes long heard of.
 
-use crate::{bus, error::Result, state::AppState};
+use crate::{bus, error::Result, state::AppState, trail::Trail};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 /// Each sweep of the limiter walks a 64th of it.
 const LIMITS: Duration = Duration::from_millis(150);
 const ROWS: Duration = Duration::from_mins(10);
+/// How long one can look up what became of a mail.
+const MAILS: Duration = Duration::from_hours(7 * 24);
 
 /// Every replica sweeps: what two delete at once is gone all the same.
 pub async fn sweep(state: AppState, until: CancellationToken) {
@@ -18,7 +21,7 @@ pub async fn sweep(state: AppState, until: CancellationToken) {
         tokio::select! {
             () = until.cancelled() => return,
             _ = limits.tick() => {
-                state.limits.sweep(|org| state.plan_at_hand(org));
+                state.limits.sweep(|org, who| state.plan_at_hand(org, who));
             }
             _ = rows.tick() => {
                 if let Err(error) = sweep_rows(&state).await {
@@ -30,10 +33,45 @@ pub async fn sweep(state: AppState, until: CancellationToken) {
 }
 
 async fn sweep_rows(state: &AppState) -> Result<()> {
+    sweep_sign_ins(state).await?;
     let mut tx = state.platform.begin().await?;
     sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
         .execute(&mut *tx)
         .await?;
+    let at = state.clock.now();
+    sqlx::query!("delete from mails where created_at < $1", at - MAILS).execute(&mut *tx).await?;
+    sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
     tx.commit().await?;
+    state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
+}
+
+/// How many addresses with failed attempts are kept: about 100 MB. Beyond that the first to be forgotten anyway go.
+const FAILURES: i64 = 1_000_000;
+/// How long what has ended is kept, for whoever looks into it.
+const KEPT: time::Duration = time::Duration::days(30);
+
+async fn sweep_sign_ins(state: &AppState) -> Result<()> {
+    let (now, long_ago) = (state.clock.now(), state.clock.now() - KEPT);
+    let mut tx = state.platform.begin().await?;
+    sqlx::query!("delete from login_challenges where expires_at < $1", now).execute(&mut *tx).await?;
+    sqlx::query!("delete from login_failures where until < $1", now).execute(&mut *tx).await?;
+    sqlx::query!(
+        "delete from login_failures where key in (select key from login_failures order by until desc offset $1)",
+        FAILURES
+    )
+    .execute(&mut *tx)
+    .await?;
+    // A used token proves theft for as long as its session lasts, and an expired one proves nothing.
+    sqlx::query!(
+        "delete from refresh_tokens t using sessions s
+         where s.id = t.session_id and (t.expires_at < $1 or s.expires_at < $1 or s.revoked_at < $1)",
+        long_ago
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("delete from sessions where expires_at < $1 or revoked_at < $1", long_ago)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
 }

@@ -181,3 +181,53 @@ async fn a_key_outlives_the_membership_of_who_made_it() {
     acme.admin.get("/api/v1/products").await.expect_problem(403, "not_a_member");
     key.get("/api/v1/products").await.expect(200);
 }
+
+#[tokio::test]
+async fn each_key_of_an_org_has_limits_of_its_own_and_all_draw_on_the_org_s() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org_on("free").await, app.org_on("free").await);
+    let (first, second) =
+        (app.api_key(&acme, &["products:read"]).await, app.api_key(&acme, &["products:read"]).await);
+    for _ in 0..60 {
+        first.get("/api/v1/products").await.expect(200);
+    }
+    let refused = first.get("/api/v1/products").await.expect_problem(429, "rate_limited");
+    assert_eq!(refused["violated_policies"], json!(["user"]));
+    let left = async |who: &Persona| {
+        let limits = who.get("/api/v1/limits").await.expect(200);
+        let of = |at: usize| limits["data"][at]["remaining"].as_u64().unwrap();
+        (of(0), of(1))
+    };
+    // Two keys were made, at 3 units each, by the owner.
+    assert_eq!(left(&second).await, (120, 600 - 120 - 6));
+    assert_eq!(left(&acme.owner).await, (120 - 6, 600 - 120 - 6));
+    second.get("/api/v1/products").await.expect(200);
+    assert_eq!(left(&globex.owner).await, (120, 600));
+}
+
+#[tokio::test]
+async fn keys_are_listed_by_name_and_by_when_they_expire() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    for (name, mode, days) in [("b", "live", 3), ("a", "test", 9), ("c", "live", 6)] {
+        let expires_at = (app.clock.now() + time::Duration::days(days)).format(&Rfc3339).unwrap();
+        let body = json!({"name": name, "mode": mode, "scopes": ["org:read"], "expires_at": expires_at});
+        acme.owner.post(KEYS, body).await.expect(201);
+    }
+    globex.owner.post(KEYS, reader()).await.expect(201);
+    let week = (app.clock.now() + time::Duration::days(6)).format(&Rfc3339).unwrap();
+    for (query, names) in [
+        ("sort=name".to_owned(), "abc"),
+        ("sort=-name".to_owned(), "cba"),
+        ("sort=expires_at".to_owned(), "bca"),
+        ("sort=name&mode=live".to_owned(), "bc"),
+        (format!("sort=name&expires_before={week}"), "b"),
+        (format!("sort=name&expires_after={week}"), "ac"),
+    ] {
+        let page = acme.owner.get(&format!("{KEYS}?{query}")).await.expect(200);
+        let listed: String =
+            page["data"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+        assert_eq!(listed, names, "{query}");
+    }
+    acme.owner.get(&format!("{KEYS}?status=active")).await.expect_problem(400, "unknown_parameter");
+}

@@ -152,7 +152,7 @@ async fn the_published_keys_verify_a_token_and_nothing_more() {
         names.sort();
         assert_eq!(
             names,
-            ["amr", "aud", "auth_time", "exp", "iat", "iss", "jti", "org", "sid", "sub"],
+            ["amr", "aud", "auth_time", "email_verified", "exp", "iat", "iss", "jti", "org", "sid", "sub"],
             "what a role may do is looked up"
         );
     }

@@ -1,6 +1,6 @@
 //! What is changed on one replica holds on every other within a second, with or without `NOTIFY`.
 
-use super::support::{Org, Persona, TestApp, cog, until};
+use super::support::{Org, Persona, TestApp, cog, id, until};
 use futures::future::join_all;
 use insula::people;
 use serde_json::json;
@@ -40,8 +40,29 @@ async fn every_change_is_heard(here: &TestApp, there: &TestApp) {
     acme.owner.delete(&key_path).await.expect(204);
     in_time("a revoked key", async || key.get(REMEMBERED).await.status == 401).await;
 
+    let made = acme
+        .owner
+        .post("/api/v1/api-keys", json!({"name": "till", "scopes": ["org:read"]}))
+        .await
+        .expect(201);
+    let (key, path) =
+        (there.bearer(made["key"].as_str().unwrap()), format!("/api/v1/api-keys/{}", id(&made)));
+    key.get(REMEMBERED).await.expect(200);
+    acme.owner.patch(&path, json!({"allowed_ips": ["203.0.113.7"]})).await.expect(200);
+    in_time("networks of a key", async || key.get(REMEMBERED).await.status == 403).await;
+    acme.owner.patch(&path, json!({"allowed_ips": []})).await.expect(200);
+    in_time("no networks of a key", async || key.get(REMEMBERED).await.status == 200).await;
+    acme.owner.post(&format!("{path}/rotate"), json!({"overlap_seconds": 0})).await.expect(201);
+    in_time("a rotated key", async || key.get(REMEMBERED).await.status == 401).await;
+
     let viewer = acme.viewer.at(&there.base);
     viewer.get(REMEMBERED).await.expect(200);
+    let strict = here.signed_in_by(acme.owner.user(), acme.id, true).await;
+    strict.patch("/api/v1/org", json!({"require_mfa": true})).await.expect(200);
+    in_time("a second factor asked for", async || viewer.get(REMEMBERED).await.status == 403).await;
+    strict.patch("/api/v1/org", json!({"require_mfa": false})).await.expect(200);
+    in_time("none asked for", async || viewer.get(REMEMBERED).await.status == 200).await;
+
     acme.viewer.post("/api/v1/auth/logout", json!({})).await.expect(204);
     in_time("an ended session", async || viewer.get(REMEMBERED).await.status == 401).await;
 

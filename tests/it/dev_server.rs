@@ -1,6 +1,6 @@
 //! `insula dev` as a process: it comes up whole, keeps what it has, and leaves nothing behind.
 
-use super::support::{Binary, Database, Dev, Dir, Persona, cog, processes_of};
+use super::support::{Binary, Database, Dev, Dir, Persona, cog, processes_of, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,24 @@ async fn tells_programs_all(dev: &Dev) {
         signs_in(dev, &org["members"][3]).await;
     }
     signs_in(dev, &dev.demo["operator"]).await;
+    shows_mails(dev).await;
+}
+
+/// Those that the owners got as they signed up: nothing leaves the machine, nothing is hidden.
+async fn shows_mails(dev: &Dev) {
+    let anybody = Persona::new(dev.base(), None);
+    let mut mails = Value::Null;
+    until("the mails are written", async || {
+        mails = anybody.get("/dev/mail.json").await.expect(200)["data"].take();
+        mails.as_array().unwrap().len() == 3
+    })
+    .await;
+    for mail in mails.as_array().unwrap() {
+        assert_eq!(mail["template"], "verify_email");
+        let token = json!({"token": mail["token"]});
+        anybody.post("/api/v1/auth/email/verify", token).await.expect(204);
+    }
+    assert!(dev.binary.stdout().contains(&format!("{}/dev/mail", dev.base())), "{}", dev.binary.stdout());
 }
 
 async fn signs_in(dev: &Dev, who: &Value) {

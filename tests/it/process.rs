@@ -37,6 +37,11 @@ async fn a_setting_that_cannot_be_used_is_named_with_its_reason() {
         ("INSULA_AUTH__MASTER_KEY", "c2hvcnQ=", "32 random bytes"),
         ("INSULA_DATABASE__APP_CONNECTIONS", "0", "at least 1"),
         ("INSULA_LOG__FORMAT", "xml", "json"),
+        ("INSULA_AUTH__ARGON2_MEMORY_KIB", "64", "7 MiB"),
+        ("INSULA_AUTH__ARGON2_PASSES", "0", "1 to 20"),
+        ("INSULA_MAIL__FROM", "nobody", "is no sender"),
+        ("INSULA_MAIL__SMTP_URL", "mail.example.com", "is no SMTP address"),
+        ("INSULA_MAIL__LINK_BASE", "example.com", "is no address"),
     ] {
         let nowhere =
             ["postgres://insula_app@127.0.0.1:1/insula", "postgres://insula_platform@127.0.0.1:1/insula"];
@@ -100,6 +105,8 @@ async fn a_request_in_flight_is_answered_before_the_process_ends() {
     let path = format!("/api/v1/products/{id}");
     let mut served = serve(&app.database, &[]);
     let base = served.base().await;
+    until("it says that mails wait", async || served.stderr().contains("mails are queued and not sent"))
+        .await;
     globex.owner.at(&base).get(&path).await.expect_problem(404, "not_found");
 
     let lock = app.database.lock_product(&id).await;

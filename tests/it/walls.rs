@@ -8,10 +8,12 @@ const WALLS: &[(&str, &[&str])] = &[
     ("casbin", &["authz"]),
     ("governor", &["limits"]),
     ("jsonwebtoken", &["authn"]),
+    ("lettre", &["mail"]),
     ("redis", &["cache", "limits", "local"]),
     ("sqlx::PgPool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::Pool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::AssertSqlSafe", &["bootstrap", "local", "tenancy"]),
+    ("totp_rs", &["authn"]),
     ("tokio::spawn", &["app", "bus", "dev", "state", "worker"]),
 ];
 

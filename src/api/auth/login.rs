@@ -1,7 +1,12 @@
 //! Signing in with a password.
 
-use super::session::{Session, open_session};
+use super::{
+    login_totp::challenge,
+    password::keep_up,
+    session::{Session, open_session},
+};
 use crate::{
+    attempt::{Attempt, has_second_factor},
     authn::password::not_endless,
     error::{Error, Result},
     extract::Json,
@@ -32,24 +37,37 @@ pub struct Login {
 }
 
 /// Sign in
+///
+/// Whoever has a second factor is answered 401 `mfa_required` with a `challenge`, good for five minutes: send it with a
+/// code to `/auth/login/totp`.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
     responses((status = 200, description = "Signed in.", body = Session),
-              (status = 401, description = "The address or the password is wrong."),
-              (status = 403, description = "The user is no member of that organisation.")))]
+              (status = 401, description = "The address or the password is wrong, or a code is needed besides."),
+              (status = 403, description = "The user is no member of that organisation."),
+              (status = 429, description = "Too many attempts, from this address or at this account.")))]
 pub async fn login(
     State(state): State<AppState>,
     trail: Trail,
     Json(login): Json<Login>,
 ) -> Result<Json<Session>> {
-    let account = gate::user_by_email(&state.pools, login.email.trim()).await?;
+    let email = login.email.trim();
+    let attempt = Attempt::begin(&state, email, &trail).await?;
+    let account = gate::user_by_email(&state.pools, email).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
-    let right = state.hasher.verify(login.password, hash).await?;
+    let right = attempt.password(login.password.clone(), hash).await?;
     let Some(account) = account.filter(|_| right) else {
+        attempt.failed().await?;
         return Err(Error::Unauthenticated {
             code: "invalid_credentials",
             detail: "no account has this e-mail address and password",
         });
     };
+    keep_up(&state, account.id, &account.password_hash, login.password).await;
+    if has_second_factor(&state, account.id).await? {
+        attempt.right_so_far().await?;
+        return Err(challenge(&state, account.id, login.org.as_deref(), &trail).await?);
+    }
+    attempt.succeeded().await?;
     let person = Person { id: account.id, email: account.email, name: account.name };
     open_session(&state, person, false, login.org.as_deref(), &trail).await.map(Json)
 }

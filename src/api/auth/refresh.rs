@@ -3,7 +3,7 @@
 use super::session::{Answer, Session, choose, new_token, no_member, signed_out};
 use crate::{
     authn::opaque::{self, OpaqueToken},
-    caller::Caller,
+    caller::{Caller, refused},
     error::Result,
     extract::{Action, Json, SignedIn},
     state::AppState,
@@ -37,7 +37,8 @@ pub struct Switch {
 /// Trades a refresh token for a new pair. Using an old one again ends the session: it may be stolen.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = Refresh,
     responses((status = 200, description = "A new pair of tokens.", body = Session),
-              (status = 401, description = "The token is unknown, used, expired or revoked.")))]
+              (status = 401, description = "The token is unknown, used, expired or revoked."),
+              (status = 403, description = "The user is no active member of the organisation any more.")))]
 pub async fn refresh(
     State(state): State<AppState>,
     trail: Trail,
@@ -58,7 +59,10 @@ pub async fn refresh(
     let person = gate::user(&state.pools, user).await?.ok_or_else(signed_out)?;
     let orgs = gate::orgs_of(&state.pools, user).await?;
     let org = orgs.iter().find(|known| known.id == org).cloned().ok_or_else(no_member)?;
-    Answer { session, person, proof, org, orgs, token }.session(&state).map(Json)
+    if org.member_status != "active" {
+        return Err(refused("member_suspended", "an admin of this organisation has suspended you"));
+    }
+    Answer { session, person, proof, org, orgs, token }.session(&state).await.map(Json)
 }
 
 /// Work in another organisation
@@ -76,7 +80,7 @@ pub async fn switch_org(
     let new = new_token(&state, &token, &trail);
     let proof = gate::switch(&state.pools, session, org.id, &new, &trail).await?.ok_or_else(signed_out)?;
     let person = gate::user(&state.pools, user).await?.ok_or_else(signed_out)?;
-    Answer { session, person, proof, org, orgs, token }.session(&state).map(Json)
+    Answer { session, person, proof, org, orgs, token }.session(&state).await.map(Json)
 }
 
 /// Sign out

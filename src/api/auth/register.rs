@@ -1,12 +1,16 @@
 //! Signing up.
 
-use super::session::{Session, open_session};
+use super::{
+    confirmation,
+    session::{Session, open_session},
+};
 use crate::{
     account::slug,
-    authn::password::long_enough,
+    authn::password::{long_enough, not_of_the_person},
     error::{Error, Result},
     extract::Json,
     ids::{OrgId, UserId},
+    mail::Template,
     state::AppState,
     tenancy::gate::{self, Person, Registration},
     trail::Trail,
@@ -19,6 +23,7 @@ use axum::{
 use garde::Validate;
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 #[derive(Deserialize, Validate, ToSchema)]
@@ -40,7 +45,7 @@ pub struct NewAccount {
 
 /// Sign up
 ///
-/// Makes a user, their organisation on the sign-up tier, and its sandbox.
+/// Makes a user, their organisation on the sign-up tier, and its sandbox; and sends a mail to confirm the address.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = NewAccount,
     responses((status = 201, description = "Signed up, and signed in.", body = Session),
               (status = 409, description = "The e-mail address is registered.")))]
@@ -50,9 +55,11 @@ pub async fn register(
     Json(new): Json<NewAccount>,
 ) -> Result<Response> {
     let email = new.email.trim().to_lowercase();
+    not_of_the_person(&new.password, "/password", &email, &new.name)?;
     let password_hash = state.hasher.hash(new.password).await?;
     let user = UserId::new();
     let wanted = slug(&new.org_name);
+    let letter = confirmation(&state, Template::VerifyEmail, json!({}))?;
     let mut slug = wanted.clone();
     loop {
         let registration = Registration {
@@ -64,6 +71,7 @@ pub async fn register(
             sandbox: OrgId::new(),
             slug: &slug,
             org_name: &new.org_name,
+            letter: &letter,
         };
         match gate::register(&state.pools, &registration, &trail).await {
             Ok(()) => break,

@@ -54,7 +54,7 @@ pub async fn open_session(
     let session = NewSession { id: SessionId::new(), user: person.id, org: org.id, mfa, ends };
     gate::open_session(&state.pools, &session, &new_token(state, &token, trail), trail).await?;
     let proof = Proof { at: trail.at, mfa };
-    Answer { session: session.id, person, proof, org, orgs, token }.session(state)
+    Answer { session: session.id, person, proof, org, orgs, token }.session(state).await
 }
 
 /// What a session's answer is made of.
@@ -68,7 +68,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn session(self, state: &AppState) -> Result<Session> {
+    pub async fn session(self, state: &AppState) -> Result<Session> {
         let Self { session, person, proof, org, orgs, token } = self;
         let bearer = Bearer {
             user: person.id,
@@ -76,6 +76,7 @@ impl Answer {
             session,
             signed_in_at: proof.at.unix_timestamp(),
             mfa: proof.mfa,
+            email_verified: gate::email_verified(&state.pools, person.id).await?,
         };
         Ok(Session {
             access_token: state.tokens.issue(&bearer)?,

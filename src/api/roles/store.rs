@@ -145,25 +145,40 @@ pub async fn delete(tx: &mut TenantTx, id: RoleId) -> Result<()> {
     Ok(())
 }
 
-/// How many hold a role. Whatever else comes to name roles is to be counted here and replaced in below.
+/// How many hold a role, or are invited to. Whatever else comes to name roles is to be counted here and replaced below.
 pub async fn count_members(tx: &mut TenantTx, role: &str) -> Result<i64> {
     let count = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from members where org_id = $1 and $2 = any (roles)"#,
+        r#"select (select count(*) from members where org_id = $1 and $2 = any (roles))
+                + (select count(*) from invitations where org_id = $1 and status = 'pending' and $2 = any (roles))
+                  as "count!""#,
         tx.org().uuid(),
         role
     );
     Ok(count.fetch_one(&mut **tx).await?)
 }
 
-/// Gives whoever has one role the other in its place, once.
+/// Gives whoever has one role, or is invited to it, the other in its place, once.
 pub async fn replace_in_members(tx: &mut TenantTx, from: &str, to: &str) -> Result<()> {
     sqlx::query!(
         r#"update members
-           set roles = (
+           set version = version + 1, roles = (
                select array_agg(distinct role collate "C" order by role collate "C")
                from unnest(array_replace(roles, $2, $3)) role
            )
            where org_id = $1 and $2 = any (roles)"#,
+        tx.org().uuid(),
+        from,
+        to
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        r#"update invitations
+           set roles = (
+               select array_agg(distinct role collate "C" order by role collate "C")
+               from unnest(array_replace(roles, $2, $3)) role
+           )
+           where org_id = $1 and status = 'pending' and $2 = any (roles)"#,
         tx.org().uuid(),
         from,
         to

@@ -3,7 +3,8 @@
 use super::super::TenantTx;
 use crate::{error::Result, ids::MailId, mail::Template, vault::Vault};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
 use time::OffsetDateTime;
 
 /// A mail but for its recipient and its moment.
@@ -25,6 +26,43 @@ impl Letter {
         self.secret = Some(vault.seal(&sealed_as(self.id), token.expose_secret().as_bytes())?);
         Ok(self)
     }
+
+    /// As the functions of the database take it, bytes in hex.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "id": self.id.uuid(),
+            "template": self.template.as_str(),
+            "params": self.params,
+            "secret": self.secret.as_deref().map(hex),
+        })
+    }
+}
+
+/// A letter whose link proves, once and within half an hour, that its reader has the mailbox it was sent to.
+pub struct Confirmation {
+    letter: Letter,
+    hash: Vec<u8>,
+}
+
+impl Confirmation {
+    /// `token` is for the letter, its `hash` for the database.
+    pub fn new(letter: Letter, vault: &Vault, token: &SecretString, hash: Vec<u8>) -> Result<Self> {
+        Ok(Self { letter: letter.with_token(vault, token)?, hash })
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut letter = self.letter.to_json();
+        letter["token"] = hex(&self.hash).into();
+        letter
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text can't fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
 }
 
 /// The words that a mail's token is sealed with.

@@ -1,5 +1,6 @@
 //! People as the global tables know them: found, signed up, and the orgs they are in.
 
+use super::Confirmation;
 use crate::{
     db::Pools,
     error::{Error, Result, SqlExt as _},
@@ -46,6 +47,8 @@ pub struct Registration<'a> {
     pub sandbox: OrgId,
     pub slug: &'a str,
     pub org_name: &'a str,
+    /// Asks the person to show that the address is theirs.
+    pub letter: &'a Confirmation,
 }
 
 pub async fn user_by_email(pools: &Pools, email: &str) -> Result<Option<Account>> {
@@ -85,7 +88,7 @@ pub async fn orgs_of(pools: &Pools, user: UserId) -> Result<Vec<Membership>> {
 /// 409 `email_taken`, the documented exception to telling nobody who is registered; `slug_taken`.
 pub async fn register(pools: &Pools, new: &Registration<'_>, trail: &Trail) -> Result<()> {
     sqlx::query!(
-        "select gate_register($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "select gate_register($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         new.user.uuid(),
         new.email,
         new.name,
@@ -94,6 +97,7 @@ pub async fn register(pools: &Pools, new: &Registration<'_>, trail: &Trail) -> R
         new.slug,
         new.org_name,
         new.sandbox.uuid(),
+        new.letter.to_json(),
         trail.to_json()
     )
     .execute(&pools.app)

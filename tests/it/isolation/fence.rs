@@ -7,11 +7,18 @@ use crate::support::{BREACHES, Org, TestApp};
 async fn two_orgs(app: &TestApp) -> (Org, Org) {
     let (acme, globex) = (app.org().await, app.org().await);
     for org in [&acme, &globex] {
-        for collection in ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/orders", "/api/v1/roles"] {
-            make(&org.owner, "", collection).await;
+        for collection in [
+            "/api/v1/api-keys",
+            "/api/v1/categories",
+            "/api/v1/orders",
+            "/api/v1/invitations",
+            "/api/v1/roles",
+        ] {
+            make(app, &org.owner, "", collection).await;
         }
     }
     app.state.authz.uses().flush(&app.state.platform).await.unwrap();
+    app.seal().await;
     (acme, globex)
 }
 

@@ -20,11 +20,11 @@ async fn a_list_shows_the_own_rows_and_no_others() {
     let (acme, globex) = (app.org().await, app.org().await);
     for list in lists(&document) {
         let name = list.to_string();
-        let theirs = make(&acme.owner, &name, list.path).await;
+        let theirs = make(&app, &acme.owner, &name, list.path).await;
         let before = ids(&globex.owner, list.path).await;
         assert!(before.iter().all(|id| !theirs.ends_with(id)), "{name} shows another org's {theirs}");
 
-        let own = make(&globex.owner, &name, list.path).await;
+        let own = make(&app, &globex.owner, &name, list.path).await;
         let after = ids(&globex.owner, list.path).await;
         assert!(after.iter().any(|id| own.ends_with(id)), "{name} does not show the own {own}");
         for id in ids(&acme.owner, list.path).await {
@@ -40,7 +40,7 @@ async fn a_cursor_opens_for_no_other_org() {
     let (acme, globex) = (app.org().await, app.org().await);
     for list in lists(&document) {
         for org in [&acme, &acme, &globex, &globex] {
-            make(&org.owner, &list.to_string(), list.path).await;
+            make(&app, &org.owner, &list.to_string(), list.path).await;
         }
         let page = acme.owner.get(&format!("{}?limit=1", list.path)).await.expect(200);
         let next = format!("{}?limit=1&cursor={}", list.path, page["next_cursor"].as_str().unwrap());

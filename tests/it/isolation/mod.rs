@@ -6,7 +6,7 @@ mod in_bodies;
 mod in_lists;
 mod sandbox;
 
-use super::support::{Document, Operation, Persona, cog};
+use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, until};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,17 +17,20 @@ fn tenants(document: &Document) -> impl Iterator<Item = Operation<'_>> {
 
 /// Makes one of what an operation's path is about, and answers where it is: each collection has a maker here,
 /// and an operation without one is untested, so it fails.
-async fn make(by: &Persona, operation: &str, collection: &str) -> String {
+pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str) -> String {
+    if collection == "/api/v1/users" {
+        let joined = app.newcomer(by, &address(), &["viewer"]).await;
+        return format!("{collection}/{}", joined["user"]["id"].as_str().unwrap());
+    }
     let body = match collection {
+        "/api/v1/audit-events" => return make_audit_event(by).await,
+        "/api/v1/me/sessions" => return sign_in_again(by).await,
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
+        "/api/v1/invitations" => json!({"email": address(), "roles": ["viewer"]}),
+        "/api/v1/me/orgs" => json!({"name": fresh("Side business")}),
         "/api/v1/products" => product(),
         "/api/v1/roles" => json!({"name": fresh("role").replace(' ', "-"), "permissions": ["products:read"]}),
-        // Themselves: people come by invitation.
-        "/api/v1/users" => {
-            let me = by.get("/api/v1/me").await.expect(200);
-            return format!("{collection}/{}", me["id"].as_str().unwrap());
-        }
         "/api/v1/orders" => {
             let product = by.post("/api/v1/products", product()).await.expect(201);
             json!({"lines": [{"product_id": product["id"], "quantity": 1}]})
@@ -39,10 +42,39 @@ async fn make(by: &Persona, operation: &str, collection: &str) -> String {
     made.header("location").to_owned()
 }
 
+/// Where the new session of the same person is.
+async fn sign_in_again(by: &Persona) -> String {
+    let me = by.get("/api/v1/me").await.expect(200);
+    let login = json!({"email": me["email"], "password": PASSWORD});
+    let session = claims(&by.post("/api/v1/auth/login", login).await.expect(200));
+    format!("/api/v1/me/sessions/{}", session["sid"].as_str().unwrap())
+}
+
+/// One that is sealed, and so will not change any more.
+async fn make_audit_event(by: &Persona) -> String {
+    let here = by.get("/api/v1/org").await.expect(200)["slug"].clone();
+    let switch = by.post("/api/v1/auth/switch", json!({"org": here})).await;
+    switch.expect(200);
+    let mut made = String::new();
+    until("the event is sealed", async || {
+        let page = by.get("/api/v1/audit-events?action=session.switched&limit=100").await.expect(200);
+        let events = page["data"].as_array().unwrap();
+        let event = events.iter().find(|event| event["request_id"] == switch.header("x-request-id")).unwrap();
+        made = format!("/api/v1/audit-events/{}", event["id"].as_str().unwrap());
+        event["seq"].is_number()
+    })
+    .await;
+    made
+}
+
 fn product() -> Value {
     let mut product = cog();
     product["sku"] = fresh("SKU").into();
     product
+}
+
+fn address() -> String {
+    format!("{}@example.com", fresh("somebody").replace(' ', "-"))
 }
 
 fn fresh(name: &str) -> String {

@@ -21,9 +21,9 @@ async fn test_keys_see_nothing_of_live_data_and_live_callers_nothing_of_the_sand
     let test = app.api_key_in(&acme, "test", &SCOPES).await;
     let live = app.api_key_in(&acme, "live", &SCOPES).await;
     for collection in COLLECTIONS {
-        let in_live = make(&acme.owner, collection, collection).await;
+        let in_live = make(&app, &acme.owner, collection, collection).await;
         let before = count(&acme.owner, collection).await;
-        let in_sandbox = make(&test, collection, collection).await;
+        let in_sandbox = make(&app, &test, collection, collection).await;
         test.get(&in_sandbox).await.expect(200);
         live.get(&in_live).await.expect(200);
 

@@ -4,22 +4,42 @@ mod plan;
 
 use super::support::{Crowd, TestApp};
 use insula::{
-    api::{api_keys::ApiKey, categories::Category, orders::Order, products::Product},
+    api::{
+        api_keys::ApiKey, categories::Category, invitations::Invitation, orders::Order, products::Product,
+        users::Member,
+    },
+    audit::AuditEvent,
     extract::Listed,
-    ids::CategoryId,
+    ids::{CategoryId, UserId},
     page::{Asked, CursorKey, Filter, Kind, Sort},
 };
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 4] = ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/orders", "/api/v1/products"];
+const LISTS: [&str; 7] = [
+    "/api/v1/api-keys",
+    "/api/v1/audit-events",
+    "/api/v1/categories",
+    "/api/v1/invitations",
+    "/api/v1/orders",
+    "/api/v1/products",
+    "/api/v1/users",
+];
+
+/// Filters of lists that are as short as an org has people: its rows are looked at in the order of an index until the
+/// page is full. An array's operators are not leakproof, so `roles` can have no index under row-level security; a
+/// beginning of `email` or of `name` has one each, which a plan for any value does not trust to be the shorter way.
+const WALKED: [&str; 2] = ["roles", "email"];
 
 macro_rules! of_each_list {
     ($check:ident) => {{
         let mut app = Crowd::gather().await.enter().await;
         app.execute("set local plan_cache_mode = force_generic_plan").await.unwrap();
         $check::<ApiKey>(&mut app).await;
+        $check::<AuditEvent>(&mut app).await;
         $check::<Category>(&mut app).await;
+        $check::<Invitation>(&mut app).await;
+        $check::<Member>(&mut app).await;
         $check::<Order>(&mut app).await;
         $check::<Product>(&mut app).await;
     }};
@@ -53,6 +73,9 @@ async fn a_filter_is_looked_up_in_an_index_and_not_in_each_row() {
 async fn filters<T: Listed>(app: &mut PgConnection) {
     for filter in T::LISTING.filters {
         let narrowed = column(filter.predicate);
+        if WALKED.contains(&narrowed) {
+            continue;
+        }
         // A range is an index's business only where the list is in the order of it.
         let sort = match filter.predicate.rsplit(' ').next() {
             Some("=") => &T::LISTING.sorts[0],
@@ -106,12 +129,15 @@ fn by(sort: &Sort) -> (&'static str, String) {
 /// With a value of the filter's kind; a plan for any value does not ask which.
 fn with(filter: &Filter) -> (&'static str, String) {
     let value = match filter.kind {
-        Kind::Id(_) => CategoryId::new().to_string(),
+        Kind::Id(parse) => {
+            let ids = [CategoryId::new().to_string(), UserId::new().to_string()];
+            ids.into_iter().find(|id| parse(id).is_some()).unwrap()
+        }
         Kind::Int => "500".to_owned(),
         Kind::Bool => "true".to_owned(),
         Kind::Time => "2026-11-23T10:00:00Z".to_owned(),
         Kind::OneOf(words) => words[0].to_owned(),
-        Kind::Text => "cog".to_owned(),
+        Kind::Text | Kind::Name(_) => "cog".to_owned(),
     };
     (filter.name, value)
 }

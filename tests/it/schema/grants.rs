@@ -35,7 +35,9 @@ pub const LINTS: &[Lint] = &[
             select secret, case when to_regclass(secret) is null
                 then 'is gone: write here what took its place'
                 else 'is open to insula_app (or public): revoke that; the gate''s functions are the only way to it' end
-            from unnest(array['users', 'credentials', 'sessions', 'refresh_tokens', 'api_key_secrets', 'mails', 'mail_tokens',
+            from unnest(array['users', 'credentials', 'sessions', 'refresh_tokens', 'api_key_secrets', 'invitation_secrets',
+                              'mails', 'mail_tokens', 'totp', 'recovery_codes', 'login_challenges', 'login_failures',
+                              'signing_keys',
                               'control_counter', 'control_log', 'tier_versions']) secret
             where to_regclass(secret) is null
                or has_table_privilege('insula_app', secret, 'delete, truncate, trigger')
@@ -65,9 +67,6 @@ pub const LINTS: &[Lint] = &[
         exceptions: &[
             ("org_control.policy_version", "goes up with each change of who may do what, in the change's transaction"),
             ("orgs.name", "is the org's own"),
-            ("org_control.require_mfa", "is what the org asks of its own people"),
-            ("org_control.require_verified_email", "is what the org asks of its own people"),
-            ("org_control.allowed_ips", "is where the org lets its own people come from"),
         ],
         faults: &[
             Fault { plant: "grant update on org_control to insula_app", caught: "org_control.tier" },

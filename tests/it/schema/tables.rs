@@ -27,7 +27,13 @@ pub const LINTS: &[Lint] = &[
             ("sessions", "are of people; the gate's alone"),
             ("refresh_tokens", "are asked for before the org is known; the gate's alone"),
             ("mails", "go to people, on behalf of an org or of none; the gate's and the worker's alone"),
+            ("signing_keys", "are the platform's own; its role's alone"),
+            ("totp", "is of people; the gate's alone"),
+            ("recovery_codes", "are of people; the gate's alone"),
+            ("login_challenges", "are of people who are not signed in yet; the gate's alone"),
+            ("login_failures", "are of addresses, whether anybody's or nobody's; the gate's alone"),
             ("mail_tokens", "prove a person; the gate's alone"),
+            ("invitation_secrets", "are asked for before the org is known; the gate's alone"),
             ("api_key_secrets", "are asked for before the org is known; the gate's alone"),
         ],
         faults: &[

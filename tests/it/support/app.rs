@@ -1,17 +1,18 @@
 //! A running server on a port of its own, with a clock that stands still, and organisations to fill it.
 
-use super::{Database, Persona};
+use super::{Database, Mailbox, Persona};
 use insula::{
     app::App,
-    authn::{jwt::Bearer, password::Hasher},
+    authn::{jwt::Bearer, opaque::OpaqueToken, password::Hasher},
     clock::Clock,
     config::Config,
     ids::{OrgId, SessionId, UserId},
+    mail::Template,
     people,
     state::AppState,
     tenancy::{
         PLATFORM,
-        gate::{self, NewSession, NewToken, Registration},
+        gate::{self, Confirmation, Letter, NewSession, NewToken, Registration},
     },
     trail::Trail,
 };
@@ -54,8 +55,14 @@ impl TestApp {
 
     /// On a database that others may use too: several apps are several replicas.
     pub async fn start_on(database: Database, settings: &str) -> Self {
+        let config = config(&database, settings);
+        Self::start_as(database, config).await
+    }
+
+    /// With a configuration that no settings make.
+    pub async fn start_as(database: Database, config: Config) -> Self {
         let clock = Clock::frozen();
-        let app = App::build(config(&database, settings), clock.clone()).await.unwrap();
+        let app = App::build(config, clock.clone()).await.unwrap();
         let (state, base) = (app.state().clone(), format!("http://{}", app.address().unwrap()));
         let stop = CancellationToken::new();
         tokio::spawn(app.run_until_stopped(stop.clone()));
@@ -94,6 +101,7 @@ impl TestApp {
             sandbox: OrgId::new(),
             slug: &slug,
             org_name: &slug,
+            letter: &self.confirmation(),
         };
         let trail = Trail::of_the_house(self.clock.now());
         gate::register(&self.state.pools, &registration, &trail).await.unwrap();
@@ -115,6 +123,23 @@ impl TestApp {
             id,
             slug,
         }
+    }
+
+    fn confirmation(&self) -> Confirmation {
+        let OpaqueToken { text, hash } = OpaqueToken::new("mail");
+        let letter = Letter::new(Template::VerifyEmail, json!({}));
+        Confirmation::new(letter, &self.state.vault, &text.into(), hash).unwrap()
+    }
+
+    /// Everybody's mail.
+    pub fn mailbox(&self) -> Mailbox<'_> {
+        Mailbox(&self.state)
+    }
+
+    /// A new member of `org` who signs in with this address.
+    pub async fn member_at(&self, org: &Org, email: &str) {
+        let user = self.person(email).await;
+        people::set_member(&self.state.platform, org.id, user, &["member"]).await.unwrap();
     }
 
     /// A new member of `org` with one role.
@@ -174,14 +199,19 @@ impl TestApp {
 
     /// As signing in does, less the hashing.
     pub async fn signed_in(&self, user: UserId, org: OrgId) -> Persona {
+        self.signed_in_by(user, org, false).await
+    }
+
+    /// The same, with a second factor or without.
+    pub async fn signed_in_by(&self, user: UserId, org: OrgId, mfa: bool) -> Persona {
         let (id, trail) = (SessionId::new(), Trail::of_the_house(self.clock.now()));
         let ends = trail.at + time::Duration::days(1);
-        let session = NewSession { id, user, org, mfa: false, ends };
+        let session = NewSession { id, user, org, mfa, ends };
         let hash = id.uuid();
         let token = NewToken { hash: hash.as_bytes(), expires_at: ends };
         gate::open_session(&self.state.pools, &session, &token, &trail).await.unwrap();
         let signed_in_at = trail.at.unix_timestamp();
-        let bearer = Bearer { user, org, session: id, signed_in_at, mfa: false };
+        let bearer = Bearer { user, org, session: id, signed_in_at, mfa, email_verified: false };
         self.bearer(&self.state.tokens.issue(&bearer).unwrap()).of(user)
     }
 

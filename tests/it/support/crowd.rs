@@ -64,11 +64,34 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
             format!("{order}, 1, {product}, 's', 'n', 1, 1, 1"),
         ),
         (
+            "members (org_id, user_id, email, name, roles, status, created_at)",
+            format!(
+                "{}, 'e' || i, 'n' || i % 5000, array[case when i % 1000 = 0 then 'owner' else 'member' end], \
+                 case when i % 50 = 0 then 'suspended' else 'active' end, {ago}",
+                id("member", number)
+            ),
+        ),
+        (
+            "invitations (org_id, id, email, roles, status, created_at, expires_at)",
+            format!(
+                "{}, 'e' || i, '{{viewer}}', (array['pending', 'accepted', 'revoked'])[i % 3 + 1], {ago}, now()",
+                id("invitation", number)
+            ),
+        ),
+        (
             "api_keys (org_id, id, name, mode, prefix, scopes, created_by, created_at, expires_at)",
             format!(
-                "{}, 'k', 'live', 'insula_live_', '{{}}', '{}', {ago}, now()",
+                "{}, 'k' || i % 5000, (array['live', 'test'])[i % 2 + 1], 'insula_live_', '{{}}', '{}', {ago}, {ago}",
                 id("key", number),
                 org.uuid()
+            ),
+        ),
+        (
+            "audit_events (org_id, id, at, actor_type, actor_id, action, target_type, target)",
+            format!(
+                "{}, {ago}, 'user', {}, 'thing.done' || repeat('x', i % 20), 'thing', 't' || i % 500",
+                id("event", number),
+                id("person", "i % 300")
             ),
         ),
     ] {

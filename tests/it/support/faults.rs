@@ -2,7 +2,9 @@
 
 use super::Database;
 use insula::ids::{OrgId, ProductId, UserId};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use time::OffsetDateTime;
 
 /// A row that nobody else may change until it is released or dropped.
 pub struct Lock(PgConnection);
@@ -48,12 +50,29 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
     }
 
+    /// One text.
+    pub async fn text(&self, sql: impl Into<String>) -> String {
+        sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()
+    }
+
     pub async fn lock_product(&self, id: &str) -> Lock {
-        let mut connection = self.superuser().await;
         let id = id.parse::<ProductId>().unwrap().uuid();
+        self.lock(format!("select from products where id = '{id}' for update")).await
+    }
+
+    /// What this statement locks.
+    pub async fn lock(&self, statement: impl Into<String>) -> Lock {
+        let mut connection = self.superuser().await;
         connection.execute("begin").await.unwrap();
-        let lock = format!("select from products where id = '{id}' for update");
-        connection.execute(AssertSqlSafe(lock)).await.unwrap();
+        connection.execute(AssertSqlSafe(statement.into())).await.unwrap();
+        Lock(connection)
+    }
+
+    /// Nothing that has to be announced to the replicas is committed until this is released.
+    pub async fn lock_changes(&self) -> Lock {
+        let mut connection = self.superuser().await;
+        connection.execute("begin").await.unwrap();
+        connection.execute("select from control_counter for update").await.unwrap();
         Lock(connection)
     }
 
@@ -140,6 +159,49 @@ impl Database {
              commit",
             user.uuid(),
             org = org.uuid(),
+        ))
+        .await;
+    }
+
+    /// What the audit of an org says of this action: each time who, of which kind, before and after.
+    pub async fn audited(&self, org: OrgId, action: &str) -> Vec<Value> {
+        sqlx::query_scalar(
+            "select jsonb_build_object('kind', actor_type, 'actor', actor_id, 'target', target, 'before', before,
+                                       'after', after, 'ip', host(ip))
+             from audit_events where org_id = $1 and action = $2 order by at, id",
+        )
+        .bind(org.uuid())
+        .bind(action)
+        .fetch_all(&mut self.superuser().await)
+        .await
+        .unwrap()
+    }
+
+    /// From here on a person's e-mail address is confirmed.
+    pub async fn confirm_email(&self, user: UserId) {
+        self.run(format!("update users set email_verified_at = now() where id = '{}'", user.uuid())).await;
+    }
+
+    /// Gives an org keys that nobody holds, all of which expire at once.
+    pub async fn idle_api_keys(&self, org: OrgId, many: u32, expires_at: OffsetDateTime) {
+        let mut superuser = self.superuser().await;
+        sqlx::query(
+            "insert into api_keys (org_id, id, name, mode, prefix, scopes, created_by, expires_at)
+             select $1, gen_random_uuid(), 'idle', 'live', 'insula_live_', '{}', $1, $3 from generate_series(1, $2)",
+        )
+        .bind(org.uuid())
+        .bind(i32::try_from(many).unwrap())
+        .bind(expires_at)
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    }
+
+    /// Gives an org's keys a scope that its members do not hold.
+    pub async fn widen_api_keys(&self, org: OrgId, scope: &str) {
+        let org = org.uuid();
+        self.run(format!(
+            "update api_keys set scopes = array_append(scopes, '{scope}') where org_id = '{org}'"
         ))
         .await;
     }

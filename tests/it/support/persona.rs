@@ -11,11 +11,13 @@ pub struct Persona {
     base: String,
     pub token: Option<String>,
     user: Option<UserId>,
+    /// What a proxy says of where they call from.
+    address: Option<String>,
 }
 
 impl Persona {
     pub fn new(base: &str, token: Option<String>) -> Self {
-        Self { client: Client::new(), base: base.to_owned(), token, user: None }
+        Self { client: Client::new(), base: base.to_owned(), token, user: None, address: None }
     }
 
     pub fn of(mut self, user: UserId) -> Self {
@@ -26,6 +28,11 @@ impl Persona {
     /// The same person, calling another replica.
     pub fn at(&self, base: &str) -> Self {
         Self { client: Client::new(), base: base.to_owned(), ..self.clone() }
+    }
+
+    /// The same, calling from this address, where the proxy in front is trusted.
+    pub fn coming_from(&self, address: &str) -> Self {
+        Self { address: Some(address.to_owned()), ..self.clone() }
     }
 
     /// Who this is, where it is a person.
@@ -72,7 +79,10 @@ impl Persona {
 
     /// For what the others do not say.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base));
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(address) = &self.address {
+            request = request.header("x-forwarded-for", address);
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -6,7 +6,7 @@ use insula::{
     local::{Durability, Postgres},
 };
 use secrecy::SecretString;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -42,6 +42,12 @@ impl Private {
 
     pub fn superuser_url(&self) -> SecretString {
         self.postgres.as_ref().unwrap().superuser_url().into()
+    }
+
+    /// What the server has said.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.postgres.as_ref().unwrap().dir().join("log")).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     pub async fn stop(&mut self) {
