@@ -26,6 +26,7 @@ pub struct Config {
     pub database: Database,
     pub redis: Redis,
     pub auth: Auth,
+    pub authz: Authz,
     pub log: Log,
     pub limits: Limits,
     pub dev: Dev,
@@ -73,6 +74,12 @@ pub struct Auth {
     pub session_days: u32,
     pub concurrent_hashes: usize,
     pub queued_hashes: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authz {
+    pub policies_mebibytes: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -195,6 +202,7 @@ impl Config {
             ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
+            ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {
             if value == 0 {
@@ -221,6 +229,12 @@ impl Config {
                     .to_owned(),
             )
         })
+    }
+}
+
+impl Authz {
+    pub fn policies_bytes(&self) -> u64 {
+        u64::from(self.policies_mebibytes) << 20
     }
 }
 

@@ -71,7 +71,7 @@ impl AppState {
             directory: OrgDirectory::new(pools.clone()),
             revoked: RevokedSessions::new(lifetime),
             api_keys: ApiKeys::new(pools.clone(), clock.clone()),
-            authz: Authz::new(pools.clone()),
+            authz: Authz::new(pools.clone(), clock.clone(), config.authz.policies_bytes()),
             tiers: TierBook::new(pools.clone()),
         };
         let (freshness, listening) = {

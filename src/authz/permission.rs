@@ -52,7 +52,7 @@ words! {
 }
 
 /// `products:create`. Each tenant route declares exactly one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Permission {
     pub resource: Resource,
     pub action: Action,

@@ -1,31 +1,26 @@
 //! Which policy is in force in an org, and where a member stands under it.
 
-use super::{CustomRole, OrgPolicy, Permission};
+use super::{CustomRole, OrgPolicy, Permission, kept::Kept};
 use crate::{
+    clock::Clock,
     db::Pools,
     error::{Error, Result},
     ids::{OrgId, UserId},
     tenancy::{Mode, TenantTx},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-/// Policies in memory: about 40 KB each.
-const POLICIES: u64 = 2_000;
 const MEMBERS: u64 = 200_000;
-/// The bus forgets a changed policy at once, and each transaction compares versions; this bounds the rest.
+/// What is remembered of a member holds for one version of the policy; this bounds what a change that forgot to raise
+/// the version could leave.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The policies of the orgs seen lately.
 #[derive(Clone)]
 pub struct Authz {
     pools: Pools,
-    policies: moka::sync::Cache<OrgId, Arc<OrgPolicy>>,
+    policies: Arc<Kept>,
     members: moka::sync::Cache<(OrgId, i64, UserId), Option<Member>>,
-    changes: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -60,12 +55,12 @@ impl Standing {
 }
 
 impl Authz {
-    pub fn new(pools: Pools) -> Self {
+    /// `capacity`, in bytes, is for the policies; members come on top.
+    pub fn new(pools: Pools, clock: Clock, capacity: u64) -> Self {
         Self {
             pools,
-            policies: moka::sync::Cache::builder().max_capacity(POLICIES).time_to_live(LONGEST).build(),
+            policies: Arc::new(Kept::new(clock, capacity)),
             members: moka::sync::Cache::builder().max_capacity(MEMBERS).time_to_live(LONGEST).build(),
-            changes: Arc::default(),
         }
     }
 
@@ -77,25 +72,32 @@ impl Authz {
 
     /// The same, under a policy no older than `version`: for a transaction that has just read it.
     pub async fn standing_at(&self, org: OrgId, user: UserId, version: i64) -> Result<Option<Standing>> {
-        let mut policy = self.policy(org).await?;
-        if policy.version() < version {
-            self.forget(org);
-            policy = self.policy(org).await?;
-        }
+        let policy = self.no_older_than(version, org).await?;
         self.under(policy, org, user).await
     }
 
-    /// The policy in force in `org`.
+    /// The policy in force in `org`, at most a second behind; where it can't be asked for, the one that was in force
+    /// within the last 30 s.
+    ///
+    /// # Errors
+    /// 503 where there is none.
     pub async fn policy(&self, org: OrgId) -> Result<Arc<OrgPolicy>> {
-        if let Some(known) = self.policies.get(&org) {
+        self.policies.get(org, |known| self.load(org, known)).await
+    }
+
+    async fn no_older_than(&self, version: i64, org: OrgId) -> Result<Arc<OrgPolicy>> {
+        let known = self.policies.at_hand(org);
+        if let Some(known) = known.filter(|known| known.version() >= version) {
             return Ok(known);
         }
-        let before = self.changes.load(Ordering::SeqCst);
-        let policy = Arc::new(load(&self.pools, org).await?);
-        if self.changes.load(Ordering::SeqCst) == before {
-            self.policies.insert(org, Arc::clone(&policy));
+        // The first may be a reading that others began before the change.
+        for _ in 0..2 {
+            let policy = self.policies.latest(org, |known| self.load(org, known)).await?;
+            if policy.version() >= version {
+                return Ok(policy);
+            }
         }
-        Ok(policy)
+        Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }
 
     /// Roles and policy of one version: a pair of two would be a decision that was never in force.
@@ -114,41 +116,55 @@ impl Authz {
             }
             // Loading needs a connection of its own.
             drop(tx);
-            self.forget(org);
-            policy = self.policy(org).await?;
+            policy = self.no_older_than(control.policy_version, org).await?;
         }
         Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }
 
     pub fn forget(&self, org: OrgId) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        self.policies.invalidate(&org);
+        self.policies.forget(org);
     }
 
     pub fn forget_all(&self) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        self.policies.invalidate_all();
+        self.policies.forget_all();
         self.members.invalidate_all();
+    }
+
+    /// How many policies are remembered, and what they weigh in bytes.
+    pub fn size(&self) -> (u64, u64) {
+        self.policies.size()
+    }
+
+    /// The org's policy; `known` where that is it.
+    async fn load(&self, org: OrgId, known: Option<Arc<OrgPolicy>>) -> Result<Arc<OrgPolicy>> {
+        let (mut tx, control) = TenantTx::begin(&self.pools, org, Mode::Read).await?;
+        match known {
+            Some(known) if known.version() == control.policy_version => Ok(known),
+            _ => Ok(Arc::new(read(&mut tx, control.policy_version).await?)),
+        }
     }
 }
 
-async fn load(pools: &Pools, org: OrgId) -> Result<OrgPolicy> {
-    let (mut tx, control) = TenantTx::begin(pools, org, Mode::Read).await?;
-    let sets = sqlx::query_scalar!(
-        "select distinct roles from members where org_id = $1 order by roles",
-        org.uuid()
-    )
-    .fetch_all(&mut *tx)
-    .await?;
+/// What a transaction sees of the policy, which is `version` of it.
+async fn read(tx: &mut TenantTx, version: i64) -> Result<OrgPolicy> {
     let custom = sqlx::query_as!(
         CustomRole,
         "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
-        org.uuid()
+        tx.org().uuid()
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(&mut **tx)
     .await?;
-    drop(tx);
-    OrgPolicy::build(org, control.policy_version, &custom, sets).await.map_err(Error::Internal)
+    let sets = sqlx::query!(
+        r#"select roles, count(*) filter (where status = 'active') as "members!"
+           from members where org_id = $1 group by roles"#,
+        tx.org().uuid()
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let held = sets.iter().map(|set| set.roles.clone()).collect();
+    let policy = OrgPolicy::build(tx.org(), version, &custom, held).await.map_err(Error::Internal)?;
+    let members = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(policy.counting(sets.into_iter().map(|set| (set.roles, members(set.members)))))
 }
 
 async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>> {
