@@ -223,3 +223,147 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt as _, future::join_all};
+    use std::sync::atomic::AtomicUsize;
+    use tokio::sync::Notify;
+
+    async fn policy(org: OrgId, version: i64) -> Arc<OrgPolicy> {
+        Arc::new(OrgPolicy::build(org, version, &[], Vec::new()).await.unwrap())
+    }
+
+    fn kept() -> (Kept, Clock) {
+        let clock = Clock::frozen();
+        (Kept::new(clock.clone(), 1 << 20), clock)
+    }
+
+    async fn read(kept: &Kept, org: OrgId, version: i64) -> i64 {
+        kept.get(org, async |_| Ok(policy(org, version).await)).await.unwrap().version()
+    }
+
+    async fn unreadable(kept: &Kept, org: OrgId) -> Result<i64> {
+        kept.get(org, async |_| Err(Error::Unavailable("cut"))).await.map(|policy| policy.version())
+    }
+
+    #[tokio::test]
+    async fn a_policy_is_read_once_and_again_when_it_is_heard_to_have_changed() {
+        let (kept, _) = kept();
+        let (acme, globex) = (OrgId::new(), OrgId::new());
+        assert_eq!([read(&kept, acme, 1).await, read(&kept, acme, 2).await], [1, 1]);
+        assert_eq!(read(&kept, globex, 7).await, 7);
+        kept.forget(acme);
+        assert_eq!([read(&kept, acme, 2).await, read(&kept, acme, 3).await], [2, 2]);
+        kept.forget_all();
+        assert_eq!([read(&kept, acme, 4).await, read(&kept, globex, 8).await], [4, 8]);
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_at_once_are_served_by_one_reading_and_share_its_failure() {
+        let (kept, _) = kept();
+        let (org, readings) = (OrgId::new(), AtomicUsize::new(0));
+        let (kept, readings) = (&kept, &readings);
+        let ask = |answer: Option<i64>| {
+            kept.get(org, async move |_| {
+                readings.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                match answer {
+                    Some(version) => Ok(policy(org, version).await),
+                    None => Err(Error::Unavailable("cut")),
+                }
+            })
+        };
+        let refused = join_all((0..50).map(|_| ask(None))).await;
+        assert!(refused.iter().all(|answer| matches!(answer, Err(Error::Unavailable("cut")))));
+        assert_eq!(readings.load(Ordering::Relaxed), 1);
+        let read = join_all((0..50).map(|_| ask(Some(3)))).await;
+        assert!(read.iter().all(|answer| answer.as_ref().is_ok_and(|policy| policy.version() == 3)));
+        assert_eq!(readings.load(Ordering::Relaxed), 2);
+        assert!(kept.readings.lock().is_empty(), "what is done is cleared away");
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_while_reading_is_relieved_by_one_who_waits() {
+        let (kept, _) = kept();
+        let org = OrgId::new();
+        let mut gone = Box::pin(kept.get(org, async |_| std::future::pending().await));
+        assert!(gone.as_mut().now_or_never().is_none());
+        let mut waiting = Box::pin(kept.get(org, async |_| Ok(policy(org, 5).await)));
+        assert!(waiting.as_mut().now_or_never().is_none(), "it is being read");
+        drop(gone);
+        assert_eq!(waiting.await.unwrap().version(), 5);
+        let mut gone = Box::pin(kept.latest(OrgId::new(), async |_| std::future::pending().await));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        assert!(kept.readings.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_it_is_read_is_read_again() {
+        let (kept, _) = kept();
+        let (org, go) = (OrgId::new(), Notify::new());
+        let mut slow = Box::pin(kept.get(org, async |_| {
+            go.notified().await;
+            Ok(policy(org, 1).await)
+        }));
+        assert!(slow.as_mut().now_or_never().is_none());
+        kept.forget(org);
+        // Not that reading's answer, which may be the one before the change.
+        assert_eq!(read(&kept, org, 2).await, 2);
+        go.notify_one();
+        assert_eq!(slow.await.unwrap().version(), 1);
+        assert_eq!(read(&kept, org, 3).await, 3, "the late answer was not believed");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_again_is_used_for_thirty_seconds_and_not_a_moment_longer() {
+        let (kept, clock) = kept();
+        let (acme, globex) = (OrgId::new(), OrgId::new());
+        assert_eq!(
+            unreadable(&kept, acme).await.unwrap_err().to_string(),
+            "cut",
+            "nothing is allowed by default"
+        );
+        assert_eq!([read(&kept, acme, 1).await, read(&kept, globex, 1).await], [1, 1]);
+        kept.forget(globex);
+        for org in [acme, globex] {
+            assert_eq!(unreadable(&kept, org).await.unwrap(), 1);
+        }
+        clock.advance(OLDEST);
+        for org in [acme, globex] {
+            assert_eq!(unreadable(&kept, org).await.unwrap(), 1);
+        }
+        clock.advance(Duration::from_micros(1));
+        for org in [acme, globex] {
+            assert!(unreadable(&kept, org).await.is_err());
+        }
+        assert_eq!(read(&kept, acme, 2).await, 2);
+        let gone = kept.get(globex, async |_| Err(Error::NotFound)).await;
+        assert!(matches!(gone, Err(Error::NotFound)), "an org that is gone has no policy before");
+    }
+
+    #[tokio::test]
+    async fn a_silent_policy_is_confirmed_and_what_is_remembered_of_it_stays() {
+        let (kept, clock) = kept();
+        let org = OrgId::new();
+        read(&kept, org, 1).await;
+        let first = kept.at_hand(org).unwrap();
+        clock.advance(CONFIRM + Duration::from_micros(1));
+        let confirmed = kept.get(org, async |known| Ok(known.unwrap())).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &confirmed));
+        clock.advance(OLDEST);
+        assert_eq!(unreadable(&kept, org).await.unwrap(), 1, "counted from when it was confirmed");
+    }
+
+    #[tokio::test]
+    async fn policies_are_kept_up_to_a_weight_however_many_there_are() {
+        let (kept, _) = kept();
+        for _ in 0..2_000 {
+            read(&kept, OrgId::new(), 1).await;
+        }
+        let (count, weight) = kept.size();
+        assert!((100..2_000).contains(&count) && weight <= 1 << 20, "{count} of {weight} bytes");
+    }
+}

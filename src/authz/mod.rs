@@ -1,5 +1,6 @@
 //! What a role may do: permissions, the built-in roles of `policies/`, and decisions by Casbin.
 
+mod answers;
 mod built_in;
 #[cfg(test)]
 mod differential;
@@ -7,12 +8,14 @@ mod judge;
 mod kept;
 mod org_policy;
 mod permission;
+mod ruling;
 mod snapshots;
 
 pub use built_in::ROLES;
 pub use judge::MODEL;
-pub use org_policy::{CustomRole, OrgPolicy, Ruling};
+pub use org_policy::{CustomRole, OrgPolicy};
 pub use permission::{Action, Permission, Resource};
+pub use ruling::Ruling;
 pub use snapshots::{Authz, Standing};
 
 use crate::error::{Error, Problem};

@@ -1,7 +1,8 @@
 //! One org's policy at one version: its rules in a few bytes each, and what Casbin has answered so far.
 
 use super::{
-    Action, Permission, Resource,
+    Action, Permission, Resource, Ruling,
+    answers::Answers,
     built_in::{Line, built_in},
     judge::{Judge, Rules},
     kept::Marks,
@@ -9,13 +10,11 @@ use super::{
 use crate::ids::OrgId;
 use anyhow::Context as _;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
 };
-
-const WORDS: usize = Permission::COUNT.div_ceil(64);
 
 /// Immutable: a changed policy is another `OrgPolicy`, so what this one remembers never goes stale.
 pub struct OrgPolicy {
@@ -31,18 +30,18 @@ pub struct OrgPolicy {
     sets: Box<[RoleSet]>,
     /// What each role may do by itself.
     alone: Box<[Answers]>,
-    denials: RwLock<HashMap<(usize, Permission), Arc<Ruling>>>,
+    pub(super) denials: RwLock<HashMap<(usize, Permission), Arc<Ruling>>>,
     pub(super) marks: Marks,
 }
 
 /// A place in `names`.
-type Name = u16;
+pub(super) type Name = u16;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rule {
-    permission: Permission,
-    role: Name,
-    denies: bool,
+pub(super) struct Rule {
+    pub permission: Permission,
+    pub role: Name,
+    pub denies: bool,
 }
 
 /// Members who hold exactly these roles. Asked about as one subject, so that a deny of one role beats the
@@ -54,13 +53,6 @@ struct RoleSet {
     answers: Answers,
 }
 
-/// Casbin's answers for one subject, a bit for each permission.
-#[derive(Default)]
-struct Answers {
-    known: [AtomicU64; WORDS],
-    allowed: [AtomicU64; WORDS],
-}
-
 /// A role that an org has made for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CustomRole {
@@ -70,16 +62,6 @@ pub struct CustomRole {
     /// `resource:action`; what no release knows (any more) grants nothing.
     pub permissions: Vec<String>,
     pub denied: Vec<String>,
-}
-
-/// A decision, with what decided it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ruling {
-    pub allowed: bool,
-    /// As `policies/roles.csv` writes it; none where no rule applies, which refuses.
-    pub rule: Option<String>,
-    /// The roles that lead to the rule, from one that is held to the one that the rule is about.
-    pub path: Vec<String>,
 }
 
 impl OrgPolicy {
@@ -178,9 +160,8 @@ impl OrgPolicy {
     }
 
     pub(super) fn set_of(&self, roles: &[String]) -> Option<usize> {
-        let numbers: Option<smallvec::SmallVec<[Name; 8]>> =
-            roles.iter().map(|role| number(&self.names, self.roles, role)).collect();
-        let numbers = numbers?;
+        let numbers: SmallVec<[Name; 8]> =
+            roles.iter().map(|role| self.number(role)).collect::<Option<_>>()?;
         self.sets.binary_search_by(|set| set.roles.as_ref().cmp(numbers.as_slice())).ok()
     }
 
@@ -231,50 +212,6 @@ impl OrgPolicy {
         self.sets.iter().filter(can).map(|set| set.members).sum()
     }
 
-    /// What decides, for whoever holds these roles.
-    pub fn explain(&self, roles: &[String], permission: Permission) -> Ruling {
-        let known: Vec<Name> =
-            roles.iter().filter_map(|role| number(&self.names, self.roles, role)).collect();
-        let mut links = self.links(&[]);
-        let mut held: Vec<Name> = known.clone();
-        held.sort_unstable();
-        held.dedup();
-        links.extend(held.iter().map(|&role| self.link(SOMEBODY, role)));
-        let rules = self.rules_of(permission);
-        let Some(verdict) =
-            self.judge(permission, links).map(|judge| judge.ask(SOMEBODY, &self.domain, permission))
-        else {
-            return Ruling { allowed: false, rule: None, path: Vec::new() };
-        };
-        // A deny ends the matter; of several rules that allow, the first will do.
-        let decisive = if verdict.allowed { verdict.matched.first() } else { verdict.matched.last() };
-        match decisive.and_then(|&at| rules.get(at)) {
-            None => Ruling { allowed: verdict.allowed, rule: None, path: Vec::new() },
-            Some(rule) => Ruling {
-                allowed: verdict.allowed,
-                rule: Some(self.written(rule)),
-                path: self.path(&known, rule.role),
-            },
-        }
-    }
-
-    /// The rule that denies a permission to members who hold these roles; none where nothing merely allows it.
-    pub fn denial(&self, roles: &[String], permission: Permission) -> Option<Arc<Ruling>> {
-        if !self.rules_of(permission).iter().any(|rule| rule.denies) {
-            return None;
-        }
-        let key = self.set_of(roles).map(|set| (set, permission));
-        let known = key.and_then(|key| self.denials.read().get(&key).cloned());
-        let ruling = known.unwrap_or_else(|| {
-            let ruling = Arc::new(self.explain(roles, permission));
-            if let Some(key) = key {
-                self.denials.write().insert(key, Arc::clone(&ruling));
-            }
-            ruling
-        });
-        (!ruling.allowed && ruling.rule.is_some()).then_some(ruling)
-    }
-
     /// Bytes in memory, about, with what will be remembered.
     pub(super) fn weight(&self) -> usize {
         // What an allocation costs besides, and what the cache keeps of an entry.
@@ -304,10 +241,10 @@ impl OrgPolicy {
         }
     }
 
-    fn judge(&self, permission: Permission, links: Rules) -> Option<Judge> {
+    pub(super) fn judge(&self, permission: Permission, links: Rules) -> Option<Judge> {
         let rules = self.rules_of(permission).iter().map(|rule| {
             let Permission { resource, action } = permission;
-            let role = self.names[usize::from(rule.role)].as_str();
+            let role = self.name(rule.role);
             [role, &self.domain, resource.as_str(), action.as_str(), effect(rule)]
                 .map(ToOwned::to_owned)
                 .to_vec()
@@ -319,16 +256,15 @@ impl OrgPolicy {
             .ok()
     }
 
-    fn rules_of(&self, permission: Permission) -> &[Rule] {
+    pub(super) fn rules_of(&self, permission: Permission) -> &[Rule] {
         let from = self.rules.partition_point(|rule| rule.permission < permission);
         let to = self.rules.partition_point(|rule| rule.permission <= permission);
         &self.rules[from..to]
     }
 
     /// What inherits what, and which roles these sets are.
-    fn links(&self, sets: &[usize]) -> Rules {
-        let inherited =
-            self.links.iter().map(|&(role, other)| self.link(&self.names[usize::from(role)], other));
+    pub(super) fn links(&self, sets: &[usize]) -> Rules {
+        let inherited = self.links.iter().map(|&(role, other)| self.link(self.name(role), other));
         let held = sets.iter().flat_map(|&set| {
             let roles: BTreeSet<Name> = self.sets[set].roles.iter().copied().collect();
             roles.into_iter().map(move |role| self.link(&subject(set), role))
@@ -336,74 +272,37 @@ impl OrgPolicy {
         inherited.chain(held).collect()
     }
 
-    fn link(&self, who: &str, role: Name) -> Vec<String> {
-        vec![who.to_owned(), self.names[usize::from(role)].clone(), (*self.domain).to_owned()]
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
     }
 
-    fn written(&self, rule: &Rule) -> String {
-        let Permission { resource, action } = rule.permission;
-        let role = &self.names[usize::from(rule.role)];
-        format!("p, {role}, {}, {}, {}", resource.as_str(), action.as_str(), effect(rule))
+    pub(super) fn name(&self, name: Name) -> &str {
+        &self.names[usize::from(name)]
     }
 
-    /// The shortest way from a role that is held to this one, both included.
-    fn path(&self, held: &[Name], to: Name) -> Vec<String> {
-        let mut came_from: HashMap<Name, Option<Name>> = held.iter().map(|&role| (role, None)).collect();
-        let mut reached = held.to_vec();
-        while !came_from.contains_key(&to) && !reached.is_empty() {
-            let mut next = Vec::new();
-            for from in reached {
-                let start = self.links.partition_point(|&(role, _)| role < from);
-                for &(_, other) in self.links[start..].iter().take_while(|(role, _)| *role == from) {
-                    came_from.entry(other).or_insert_with(|| {
-                        next.push(other);
-                        Some(from)
-                    });
-                }
-            }
-            reached = next;
-        }
-        let mut path = Vec::new();
-        let mut at = came_from.contains_key(&to).then_some(to);
-        while let Some(role) = at {
-            path.push(self.names[usize::from(role)].clone());
-            at = came_from.get(&role).copied().flatten();
-        }
-        path.reverse();
-        path
+    pub(super) fn number(&self, name: &str) -> Option<Name> {
+        number(&self.names, self.roles, name)
+    }
+
+    /// What a role inherits by itself.
+    pub(super) fn inherited_by(&self, role: Name) -> impl Iterator<Item = Name> {
+        let from = self.links.partition_point(|&(heir, _)| heir < role);
+        self.links[from..].iter().take_while(move |(heir, _)| *heir == role).map(|&(_, other)| other)
+    }
+
+    pub(super) fn link(&self, who: &str, role: Name) -> Vec<String> {
+        vec![who.to_owned(), self.name(role).to_owned(), (*self.domain).to_owned()]
     }
 }
 
-impl Answers {
-    fn get(&self, permission: Permission) -> Option<bool> {
-        let (word, bit) = place(permission);
-        (self.known[word].load(Ordering::Acquire) & bit != 0)
-            .then(|| self.allowed[word].load(Ordering::Relaxed) & bit != 0)
-    }
-
-    fn put(&self, permission: Permission, allowed: bool) {
-        let (word, bit) = place(permission);
-        if allowed {
-            self.allowed[word].fetch_or(bit, Ordering::Relaxed);
-        }
-        self.known[word].fetch_or(bit, Ordering::Release);
-    }
-}
-
-fn place(permission: Permission) -> (usize, u64) {
-    (permission.index() / 64, 1 << (permission.index() % 64))
-}
-
-fn effect(rule: &Rule) -> &'static str {
+pub(super) fn effect(rule: &Rule) -> &'static str {
     if rule.denies { "deny" } else { "allow" }
 }
 
-/// No role can be named like this, nor like `SOMEBODY`: names have no colon.
+/// No role can be named like this: names have no colon.
 fn subject(set: usize) -> String {
     format!("set:{set}")
 }
-
-const SOMEBODY: &str = "some:body";
 
 struct Names {
     all: Vec<String>,
@@ -422,4 +321,83 @@ fn number(names: &[String], defined: usize, name: &str) -> Option<Name> {
     let find = |names: &[String]| names.binary_search_by(|known| known.as_str().cmp(name)).ok();
     let at = find(roles).or_else(|| find(strays).map(|at| defined + at))?;
     Name::try_from(at).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    async fn policy(custom: &[CustomRole], sets: &[&[&str]]) -> OrgPolicy {
+        OrgPolicy::build(OrgId::new(), 1, custom, sets.iter().map(|set| texts(set)).collect()).await.unwrap()
+    }
+
+    fn permission(text: &str) -> Permission {
+        text.parse().unwrap()
+    }
+
+    fn may(policy: &OrgPolicy, roles: &[&str], text: &str) -> bool {
+        policy.set_of(&texts(roles)).is_some_and(|set| policy.set_may(set, permission(text)))
+    }
+
+    #[tokio::test]
+    async fn a_role_may_what_it_was_granted_or_inherits_and_nothing_else() {
+        let policy = policy(&[], &[&["viewer"], &["owner"]]).await;
+        for _ in 0..2 {
+            assert!(may(&policy, &["viewer"], "products:read"));
+            assert!(!may(&policy, &["viewer"], "products:create"));
+            assert!(may(&policy, &["owner"], "products:read"), "by way of admin, member and viewer");
+            assert!(!may(&policy, &["owner"], "platform_tiers:update"));
+            assert!(!may(&policy, &["admin"], "products:read"), "nobody held this when it was read");
+            assert!(!policy.set_may(7, permission("products:read")), "no such set");
+        }
+    }
+
+    #[tokio::test]
+    async fn roles_of_no_release_and_no_org_and_names_of_built_in_ones_give_nothing() {
+        let forged = CustomRole {
+            name: "viewer".to_owned(),
+            permissions: texts(&["orders:refund"]),
+            ..CustomRole::default()
+        };
+        let dangling = CustomRole {
+            name: "odd".to_owned(),
+            inherits: texts(&["gone", "odd", "viewer", "viewer"]),
+            permissions: texts(&["gone:read", "orders"]),
+            ..CustomRole::default()
+        };
+        let policy = policy(&[forged, dangling], &[&["viewer"], &["gone"], &["gone", "odd"]]).await;
+        assert!(!may(&policy, &["viewer"], "orders:refund"));
+        assert!(!may(&policy, &["gone"], "products:read"));
+        assert!(may(&policy, &["gone", "odd"], "products:read"), "what holds together still counts");
+        assert_eq!(policy.roles(), texts(&["admin", "member", "odd", "operator", "owner", "viewer"]));
+    }
+
+    #[tokio::test]
+    async fn those_who_can_give_a_permission_hold_it_and_may_change_members() {
+        let lead = |name: &str, denied: &[&str]| CustomRole {
+            name: name.to_owned(),
+            inherits: texts(&["viewer"]),
+            permissions: texts(&["users:update"]),
+            denied: texts(denied),
+        };
+        let policy = policy(
+            &[lead("lead", &[]), lead("blind", &["products:read"])],
+            &[&["lead"], &["blind", "lead"], &["viewer"], &["lead", "member"]],
+        )
+        .await
+        .counting([
+            (texts(&["lead"]), 3),
+            (texts(&["viewer"]), 50),
+            (texts(&["blind", "lead"]), 7),
+            (texts(&["lead", "member"]), 2),
+        ]);
+        assert_eq!(policy.grantors(permission("products:read")), 5, "whom a rule denies it can't give it");
+        assert_eq!(policy.grantors(permission("orders:read")), 12);
+        assert_eq!(policy.grantors(permission("orders:create")), 2);
+        assert_eq!(policy.grantors(permission("orders:refund")), 0);
+    }
 }

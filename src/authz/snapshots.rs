@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 const MEMBERS: u64 = 200_000;
 /// What is remembered of a member holds for one version of the policy; this bounds what a change that forgot to raise
 /// the version could leave.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// The policies of the orgs seen lately.
 #[derive(Clone)]
