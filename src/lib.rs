@@ -31,8 +31,10 @@ pub mod limits;
 pub mod account;
 pub mod audit;
 pub mod caller;
+pub mod decisions;
 pub mod openapi;
 pub mod people;
+pub mod policy_check;
 pub mod state;
 
 // 5 hall

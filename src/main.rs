@@ -1,6 +1,6 @@
 //! The command line: one binary for serving, for the database, and for a developer's first minute.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
 use insula::{
     app::{self, App},
@@ -9,11 +9,19 @@ use insula::{
     clock::Clock,
     config::{self, Config, Unusable},
     db::Pools,
-    dev, people, router, telemetry,
+    dev,
+    error::Error,
+    people,
+    policy_check::{self, Whose},
+    router, telemetry,
     tenancy::{PLATFORM, PlatformDb},
 };
 use secrecy::SecretString;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -41,6 +49,11 @@ enum Command {
     Bootstrap(Bootstrap),
     /// Make a person an operator of the platform; their password is printed once
     Operator { email: String },
+    /// Look after the policy: what roles may do
+    Policy {
+        #[command(subcommand)]
+        command: Policy,
+    },
     /// Print the OpenAPI document
     Openapi,
     /// Print every setting with its default
@@ -50,6 +63,22 @@ enum Command {
         /// The server; this machine's, on the configured port, where absent
         #[arg(long)]
         url: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Policy {
+    /// Tell what is wrong with the policy files and with the roles of organisations; a line each
+    Check {
+        /// Of one organisation too, by slug or id
+        #[arg(long)]
+        org: Option<String>,
+        /// Of every organisation too
+        #[arg(long, conflicts_with = "org")]
+        all: bool,
+        /// The folder with model.conf and roles.csv; those that this program was built with where absent
+        #[arg(long)]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -123,6 +152,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let password = make_operator(&config, &email).await?;
             println!("{email} is an operator now. Password, shown this once: {password}");
         }
+        Command::Policy { command: Policy::Check { org, all, dir } } => {
+            let whose = if all { Some(Whose::All) } else { org.map(Whose::One) };
+            return check_policy(&config, whose, dir.as_deref()).await;
+        }
         Command::Openapi => println!("{}", router::document(&config.http.public_url)?),
         Command::Config => {}
         Command::Health { url } => {
@@ -131,6 +164,28 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn check_policy(config: &Config, whose: Option<Whose>, dir: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let mut found = policy_check::of_files(dir)?;
+    let mut looked_at = "the policy files".to_owned();
+    if let Some(whose) = whose {
+        config.check_for_serving()?;
+        telemetry::init(&config.log)?;
+        let pools = Pools::open(&config.database).await?;
+        let (orgs, faults) = policy_check::of_orgs(&pools, &whose).await.map_err(|error| match error {
+            Error::NotFound => anyhow!("there is no such organisation"),
+            error => error.into(),
+        })?;
+        found.extend(faults);
+        looked_at += &format!(" and {orgs} organisations");
+    }
+    if found.is_empty() {
+        println!("Nothing is wrong with {looked_at}.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}", found.join("\n"));
+    Ok(ExitCode::FAILURE)
 }
 
 async fn make_operator(config: &Config, email: &str) -> anyhow::Result<String> {

@@ -1,7 +1,10 @@
 //! The table of contents: every room once, under the stack it stands behind.
 
 use crate::{
-    api::{api_keys, auth, categories, docs, health, limits, me, orders, org, products, tiers},
+    api::{
+        api_keys, auth, categories, decisions, docs, explain, health, limits, me, orders, org, products,
+        tiers,
+    },
     extract::Json,
     middleware, openapi, operator,
     state::AppState,
@@ -29,6 +32,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         org::routes(),
         api_keys::routes(),
         limits::routes(),
+        explain::routes(),
+        decisions::routes(),
         categories::routes(),
         products::routes(),
         orders::routes(),

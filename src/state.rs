@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     config::Config,
     db::Pools,
+    decisions::Decisions,
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{IpLimiter, Limits, Mode, Policy, Scope, TierBook, TierPlan, Unit},
     page::CursorKey,
@@ -35,6 +36,8 @@ pub struct Inner {
     pub api_keys: ApiKeys,
     /// Decides what a role may do.
     pub authz: Authz,
+    /// Why requests were refused.
+    pub decisions: Decisions,
     /// The tiers, compiled.
     pub tiers: TierBook,
     /// Decides how much a tier may do.
@@ -108,6 +111,7 @@ impl AppState {
             revoked: remembered.revoked,
             api_keys: remembered.api_keys,
             authz: remembered.authz,
+            decisions: Decisions::default(),
             tiers: remembered.tiers,
             freshness,
             pools,

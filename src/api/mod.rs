@@ -9,7 +9,9 @@
 pub mod api_keys;
 pub mod auth;
 pub mod categories;
+pub mod decisions;
 pub mod docs;
+pub mod explain;
 pub mod health;
 pub mod limits;
 pub mod me;

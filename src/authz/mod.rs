@@ -2,6 +2,7 @@
 
 mod answers;
 mod built_in;
+pub mod check;
 #[cfg(test)]
 mod differential;
 mod judge;
@@ -16,7 +17,7 @@ pub use judge::MODEL;
 pub use org_policy::{CustomRole, OrgPolicy};
 pub use permission::{Action, Permission, Resource};
 pub use ruling::Ruling;
-pub use snapshots::{Authz, Standing};
+pub use snapshots::{Authz, Standing, own_roles};
 
 use crate::error::{Error, Problem};
 use axum::http::StatusCode;
@@ -31,6 +32,10 @@ pub fn refusal(policy: &OrgPolicy, permission: Permission, your_roles: &[String]
         (Some(rule), _) => format!(
             "the rule `{rule}` denies you the permission {permission}, whatever else you hold: \
              ask an admin to change it, or to take the role from you"
+        ),
+        // A key's scopes are what it may do; people have roles.
+        (None, _) if your_roles.is_empty() => format!(
+            "this needs the permission {permission}, which is none of this key's scopes: make a key that has it"
         ),
         (None, []) => {
             format!("this needs the permission {permission}, which no role of this organisation holds")

@@ -147,13 +147,7 @@ impl Authz {
 
 /// What a transaction sees of the policy, which is `version` of it.
 async fn read(tx: &mut TenantTx, version: i64) -> Result<OrgPolicy> {
-    let custom = sqlx::query_as!(
-        CustomRole,
-        "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
-        tx.org().uuid()
-    )
-    .fetch_all(&mut **tx)
-    .await?;
+    let custom = own_roles(tx).await?;
     let sets = sqlx::query!(
         r#"select roles, count(*) filter (where status = 'active') as "members!"
            from members where org_id = $1 group by roles"#,
@@ -165,6 +159,16 @@ async fn read(tx: &mut TenantTx, version: i64) -> Result<OrgPolicy> {
     let policy = OrgPolicy::build(tx.org(), version, &custom, held).await.map_err(Error::Internal)?;
     let members = |count| u32::try_from(count).unwrap_or(u32::MAX);
     Ok(policy.counting(sets.into_iter().map(|set| (set.roles, members(set.members)))))
+}
+
+/// The roles that the org of `tx` has made for itself.
+pub async fn own_roles(tx: &mut TenantTx) -> Result<Vec<CustomRole>> {
+    let custom = sqlx::query_as!(
+        CustomRole,
+        "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
+        tx.org().uuid()
+    );
+    Ok(custom.fetch_all(&mut **tx).await?)
 }
 
 async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>> {

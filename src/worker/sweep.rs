@@ -1,6 +1,6 @@
-//! Takes away what nobody will ask for again: idle limits, old idempotency keys, changes long heard of.
+//! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, changes long heard of.
 
-use crate::{bus, error::Result, state::AppState};
+use crate::{bus, decisions, error::Result, state::AppState};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,7 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
         .execute(&mut *tx)
         .await?;
+    decisions::sweep(&mut tx, state.clock.now()).await?;
     tx.commit().await?;
     Ok(bus::sweep(&state.pools).await?)
 }
