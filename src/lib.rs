@@ -25,13 +25,13 @@ pub mod tenancy;
 // 3 keys
 pub mod authn;
 pub mod authz;
+pub mod decisions;
 pub mod limits;
 
 // 4 means
 pub mod account;
 pub mod audit;
 pub mod caller;
-pub mod decisions;
 pub mod openapi;
 pub mod people;
 pub mod policy_check;

@@ -7,10 +7,8 @@
 mod ring;
 
 use crate::{
-    authn::Actor,
     error::{Problem, Result},
     ids::{OrgId, RequestId},
-    limits::Scope,
     tenancy::{PlatformDb, PlatformTx},
 };
 use axum::http::StatusCode;
@@ -74,7 +72,8 @@ pub enum Kind {
 pub struct UsedUp {
     #[schema(example = "user", max_length = 60)]
     pub policy: String,
-    pub scope: Scope,
+    #[schema(example = "user", max_length = 20)]
+    pub scope: String,
     pub limit: u32,
     pub used: u32,
     /// Units that the request asked for.
@@ -100,11 +99,11 @@ pub struct Refusal {
 pub struct Decisions(Arc<Mutex<Ring>>);
 
 impl Refusal {
-    /// The receipt of a problem that deserves one; none for every other.
+    /// The receipt of a problem that deserves one; none for every other. An actor is a kind and an id.
     pub fn of(
         problem: &Problem,
         org: OrgId,
-        actor: &Actor,
+        (actor_type, actor): (&'static str, Uuid),
         request_id: RequestId,
         at: OffsetDateTime,
     ) -> Option<Self> {
@@ -124,7 +123,7 @@ impl Refusal {
             policies: said(problem, "limits").unwrap_or_default(),
             text: problem.detail.clone(),
         };
-        Some(Self { org, actor_type: actor.kind(), actor: actor.uuid(), receipt })
+        Some(Self { org, actor_type, actor, receipt })
     }
 }
 

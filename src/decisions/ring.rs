@@ -88,21 +88,15 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        authn::Actor,
-        clock::Clock,
-        error::Problem,
-        ids::{SessionId, UserId},
-    };
+    use crate::{clock::Clock, error::Problem, ids::UserId};
     use axum::http::StatusCode;
 
     fn refusal(org: OrgId) -> Refusal {
-        let actor =
-            Actor::User { user: UserId::new(), session: SessionId::new(), signed_in_at: 0, mfa: false };
         let problem = Problem::new(StatusCode::FORBIDDEN, "permission_denied", "no")
             .with("permission", "products:delete")
             .with("your_roles", vec!["viewer", "clerk"]);
-        Refusal::of(&problem, org, &actor, RequestId::new(), Clock::frozen().now()).unwrap()
+        Refusal::of(&problem, org, ("user", UserId::new().uuid()), RequestId::new(), Clock::frozen().now())
+            .unwrap()
     }
 
     #[test]

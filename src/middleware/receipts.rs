@@ -13,7 +13,13 @@ pub async fn receipts(State(state): State<AppState>, request: Request, next: Nex
     let mut response = next.run(request).await;
     if let (Some(principal), Some(id)) = who
         && let Some(problem) = response.extensions_mut().get_mut::<Box<Problem>>()
-        && let Some(refusal) = Refusal::of(problem, principal.org, &principal.actor, id, state.clock.now())
+        && let Some(refusal) = Refusal::of(
+            problem,
+            principal.org,
+            (principal.actor.kind(), principal.actor.uuid()),
+            id,
+            state.clock.now(),
+        )
     {
         state.decisions.keep(refusal);
         problem.extra.insert("explain_url".to_owned(), format!("/api/v1/decisions/{id}").into());

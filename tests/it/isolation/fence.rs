@@ -7,10 +7,12 @@ use crate::support::{BREACHES, Org, TestApp};
 async fn two_orgs(app: &TestApp) -> (Org, Org) {
     let (acme, globex) = (app.org().await, app.org().await);
     for org in [&acme, &globex] {
-        for collection in ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/orders"] {
+        for collection in ["/api/v1/api-keys", "/api/v1/categories", "/api/v1/decisions", "/api/v1/orders"] {
             make(&org.owner, "", collection).await;
         }
+        app.database.custom_role(org.id, "clerk", &["viewer"], &[], &[]).await;
     }
+    app.state.decisions.flush(&app.state.platform).await.unwrap();
     (acme, globex)
 }
 

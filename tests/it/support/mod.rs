@@ -13,6 +13,7 @@ mod fleet;
 mod persona;
 mod private;
 mod reply;
+mod roles;
 mod source;
 mod wait;
 
