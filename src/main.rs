@@ -178,7 +178,7 @@ async fn check_policy(config: &Config, whose: Option<Whose>, dir: Option<&Path>)
             error => error.into(),
         })?;
         found.extend(faults);
-        looked_at += &format!(" and {orgs} organisations");
+        looked_at = format!("{looked_at} and {orgs} organisations");
     }
     if found.is_empty() {
         println!("Nothing is wrong with {looked_at}.");

@@ -106,15 +106,15 @@ impl OrgPolicy {
         };
         let number = |name: &str| names.number(name).context("more roles than can be numbered");
 
-        let (mut rules, mut links) = (BTreeSet::new(), BTreeSet::new());
+        let (mut granted, mut inherited) = (BTreeSet::new(), BTreeSet::new());
         for line in &lines {
             match line {
                 &Line::Rule { ref role, permission, denies } => {
-                    rules.insert(Rule { permission, role: number(role)?, denies });
+                    granted.insert(Rule { permission, role: number(role)?, denies });
                 }
                 // Casbin takes no notice of a role that inherits itself.
                 Line::Inherits { role, other } => {
-                    links.insert((number(role)?, number(other)?));
+                    inherited.insert((number(role)?, number(other)?));
                 }
             }
         }
@@ -131,8 +131,8 @@ impl OrgPolicy {
             roles: names.defined,
             alone: (0..names.defined).map(|_| Answers::default()).collect(),
             names: names.all.into(),
-            rules: rules.into_iter().collect(),
-            links: links.into_iter().collect(),
+            rules: granted.into_iter().collect(),
+            links: inherited.into_iter().collect(),
             sets: sets.into(),
             denials: RwLock::default(),
             marks: Marks::default(),
@@ -245,13 +245,13 @@ impl OrgPolicy {
         let rules = self.rules_of(permission).iter().map(|rule| {
             let Permission { resource, action } = permission;
             let role = self.name(rule.role);
-            [role, &self.domain, resource.as_str(), action.as_str(), effect(rule)]
+            [role, &self.domain, resource.as_str(), action.as_str(), effect(*rule)]
                 .map(ToOwned::to_owned)
                 .to_vec()
         });
         Judge::new(rules.collect(), links)
             .inspect_err(|error| {
-                tracing::error!(error = format!("{error:#}"), "casbin can't be asked; refused")
+                tracing::error!(error = format!("{error:#}"), "casbin can't be asked; refused");
             })
             .ok()
     }
@@ -295,7 +295,7 @@ impl OrgPolicy {
     }
 }
 
-pub(super) fn effect(rule: &Rule) -> &'static str {
+pub(super) fn effect(rule: Rule) -> &'static str {
     if rule.denies { "deny" } else { "allow" }
 }
 

@@ -83,6 +83,9 @@ impl FromStr for Permission {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::all().find(|permission| permission.to_string() == text).ok_or(())
+        let (resource, action) = text.split_once(':').ok_or(())?;
+        let &resource = Resource::ALL.iter().find(|known| known.as_str() == resource).ok_or(())?;
+        let &action = Action::ALL.iter().find(|known| known.as_str() == action).ok_or(())?;
+        Ok(Self { resource, action })
     }
 }

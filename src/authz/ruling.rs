@@ -39,7 +39,7 @@ impl OrgPolicy {
             None => Ruling { allowed: verdict.allowed, ..Ruling::NONE },
             Some(rule) => Ruling {
                 allowed: verdict.allowed,
-                rule: Some(self.written(rule)),
+                rule: Some(self.written(*rule)),
                 path: self.path(&held, rule.role),
             },
         }
@@ -62,7 +62,7 @@ impl OrgPolicy {
         (!ruling.allowed && ruling.rule.is_some()).then_some(ruling)
     }
 
-    fn written(&self, rule: &Rule) -> String {
+    fn written(&self, rule: Rule) -> String {
         let Permission { resource, action } = rule.permission;
         format!("p, {}, {}, {}, {}", self.name(rule.role), resource.as_str(), action.as_str(), effect(rule))
     }
