@@ -81,6 +81,11 @@ begin
         perform audit_org(old.org_id, 'user', owner.user_id, 'session.token_reused', 'session', owner.id::text, null,
                           null, trail);
         perform control_change('session_revoked', null, owner.id);
+    elsif not exists (
+        select from members m where m.org_id = old.org_id and m.user_id = owner.user_id and m.status = 'active'
+    ) then
+        -- Not rotated: the token is good again as soon as they are.
+        verdict := 'no_member';
     else
         verdict := 'rotated';
         update refresh_tokens set used_at = coalesce(used_at, at) where hash = old_token;

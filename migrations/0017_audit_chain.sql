@@ -93,6 +93,7 @@ declare
     theirs uuid[];
     needed_by text[];
     sessions_ended uuid[];
+    alone uuid;
 begin
     select u.* into was from users u where u.id = person for update;
     -- Whoever changes an org's owners changes its policy's version as well: nobody else does, from here on.
@@ -104,6 +105,8 @@ begin
     select array_agg(o.slug order by o.slug) into needed_by
     from members m join orgs o on o.id = m.org_id join org_control c on c.org_id = m.org_id
     where m.user_id = person and 'owner' = any (m.roles) and o.sandbox_of is null and c.status <> 'deleted'
+      -- An org of nobody else ends with them.
+      and exists (select from members other where other.org_id = m.org_id and other.user_id <> person)
       and not exists (
           select from members other
           where other.org_id = m.org_id and other.user_id <> person
@@ -115,6 +118,15 @@ begin
     end if;
 
     perform audit_person(person, 'account.deleted', null, null, trail);
+    for alone in
+        select m.org_id from members m join orgs o on o.id = m.org_id join org_control c on c.org_id = m.org_id
+        where m.user_id = person and o.sandbox_of is null and c.status <> 'deleted'
+          and not exists (select from members other where other.org_id = m.org_id and other.user_id <> person)
+    loop
+        update org_control set status = 'deleted' where org_id in (select id from orgs where alone in (id, sandbox_of));
+        perform audit_org(alone, 'user', person, 'org.deleted', 'org', alone::text, null, null, trail);
+        perform control_change('org', id, null) from orgs where alone in (id, sandbox_of);
+    end loop;
     delete from members where user_id = person;
     update org_control set policy_version = policy_version + 1 where org_id = any (theirs);
     perform forget_proofs(person);

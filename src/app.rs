@@ -35,6 +35,7 @@ impl App {
         tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
+        tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }
@@ -60,6 +61,11 @@ impl App {
         tokio::select! {
             served = serving => served?,
             () = overdue => tracing::warn!("requests were still in flight after {} s", patience.as_secs()),
+        }
+        // What was refused in the last second can be asked of the other replicas.
+        let flushed = tokio::time::timeout(FAREWELL, state.decisions.flush(&state.platform)).await;
+        if !matches!(flushed, Ok(Ok(_))) {
+            tracing::warn!("some receipts of refusals were not written down");
         }
         background.cancel();
         // What is still stuck in a query is not waited for any longer.

@@ -27,6 +27,7 @@ pub struct Config {
     pub redis: Redis,
     pub auth: Auth,
     pub mail: Mail,
+    pub authz: Authz,
     pub log: Log,
     pub limits: Limits,
     pub dev: Dev,
@@ -88,6 +89,12 @@ pub struct Mail {
     pub smtp_url: SecretString,
     pub folder: PathBuf,
     pub link_base: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authz {
+    pub policies_mebibytes: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -175,14 +182,19 @@ impl Config {
         })
     }
 
-    /// What `serve` needs beyond what the types say.
-    pub fn check_for_serving(&self) -> Result<(), Unusable> {
+    /// What reading the database needs.
+    pub fn check_for_reading(&self) -> Result<(), Unusable> {
         required("INSULA_DATABASE__APP_URL", &self.database.app_url, "postgres://insula_app:..@host/insula")?;
         required(
             "INSULA_DATABASE__PLATFORM_URL",
             &self.database.platform_url,
             "postgres://insula_platform:..@host/insula",
-        )?;
+        )
+    }
+
+    /// What `serve` needs beyond what the types say.
+    pub fn check_for_serving(&self) -> Result<(), Unusable> {
+        self.check_for_reading()?;
         self.master_key()?;
         let url = &self.http.public_url;
         if !url.starts_with("https://") && !url.starts_with("http://") {
@@ -228,6 +240,7 @@ impl Config {
             ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
+            ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {
             if value == 0 {
@@ -304,6 +317,12 @@ impl IpLimit {
             self.network_quota_per_minute.unwrap_or(self.quota_per_minute.saturating_mul(4)),
             self.network_burst.unwrap_or(self.burst.saturating_mul(4)),
         )
+    }
+}
+
+impl Authz {
+    pub fn policies_bytes(&self) -> u64 {
+        u64::from(self.policies_mebibytes) << 20
     }
 }
 

@@ -26,6 +26,7 @@ pub mod tenancy;
 // 3 keys
 pub mod authn;
 pub mod authz;
+pub mod decisions;
 pub mod limits;
 
 // 4 means
@@ -35,6 +36,7 @@ pub mod audit;
 pub mod caller;
 pub mod openapi;
 pub mod people;
+pub mod policy_check;
 pub mod state;
 
 // 5 hall

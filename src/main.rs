@@ -5,9 +5,11 @@ use insula::{
     app::{self, App},
     bootstrap,
     clock::Clock,
-    commands::{self, audit::Audit, bootstrap::Bootstrap, keys::Keys},
+    commands::{self, audit::Audit, bootstrap::Bootstrap, keys::Keys, policy::Policy},
     config::{self, Config, Unusable},
-    dev, router, telemetry,
+    dev,
+    policy_check::Whose,
+    router, telemetry,
 };
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -39,6 +41,9 @@ enum Command {
     /// What is kept of who did what
     #[command(subcommand)]
     Audit(Audit),
+    /// Look after the policy: what roles may do
+    #[command(subcommand)]
+    Policy(Policy),
     /// Print the OpenAPI document
     Openapi,
     /// Print every setting with its default
@@ -107,10 +112,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             commands::keys::run(&config, command).await?;
         }
         Command::Audit(Audit::Verify { org }) => {
-            config.check_for_serving()?;
+            config.check_for_reading()?;
             telemetry::init(&config.log)?;
             let sound = commands::audit::verify(&config, org.as_deref()).await?;
             return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Policy(Policy::Check { org, all, dir }) => {
+            let whose = if all { Some(Whose::All) } else { org.map(Whose::One) };
+            return commands::policy::check(&config, whose, dir.as_deref()).await;
         }
         Command::Openapi => println!("{}", router::document(&config.http.public_url)?),
         Command::Config => {}

@@ -2,8 +2,8 @@
 
 use crate::{
     api::{
-        api_keys, audit_events, auth, categories, dev_mail, docs, health, invitations, limits, me, orders,
-        org, permissions, products, roles, tiers, user_permissions, users,
+        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, health, invitations,
+        limits, me, orders, org, permissions, products, roles, tiers, user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -43,6 +43,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         api_keys::routes(),
         audit_events::routes(),
         limits::routes(),
+        explain::routes(),
+        decisions::routes(),
         categories::routes(),
         products::routes(),
         orders::routes(),

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     config::Config,
     db::Pools,
+    decisions::Decisions,
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{IpLimiter, Limits, Mode, Policy, Scope, Subject, TierBook, TierPlan, Unit},
     page::CursorKey,
@@ -43,6 +44,8 @@ pub struct Inner {
     pub api_keys: ApiKeys,
     /// Decides what a role may do.
     pub authz: Authz,
+    /// Why requests were refused.
+    pub decisions: Decisions,
     /// The tiers, compiled.
     pub tiers: TierBook,
     /// Decides how much a tier may do.
@@ -81,7 +84,7 @@ impl AppState {
             directory: OrgDirectory::new(pools.clone()),
             revoked: RevokedSessions::new(lifetime),
             api_keys: ApiKeys::new(pools.clone(), clock.clone()),
-            authz: Authz::new(pools.clone(), clock.clone()),
+            authz: Authz::new(pools.clone(), clock.clone(), config.authz.policies_bytes()),
             tiers: TierBook::new(pools.clone()),
         };
         let (freshness, listening) = {
@@ -124,6 +127,7 @@ impl AppState {
             revoked: remembered.revoked,
             api_keys: remembered.api_keys,
             authz: remembered.authz,
+            decisions: Decisions::default(),
             tiers: remembered.tiers,
             freshness,
             pools,

@@ -54,7 +54,7 @@ words! {
 }
 
 /// `products:create`. Each tenant route declares exactly one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Permission {
     pub resource: Resource,
     pub action: Action,
@@ -158,8 +158,8 @@ impl FromStr for Permission {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (resource, action) = text.split_once(':').ok_or(())?;
-        let resource = Resource::ALL.iter().find(|known| known.as_str() == resource).ok_or(())?;
-        let action = Action::ALL.iter().find(|known| known.as_str() == action).ok_or(())?;
-        Ok(Self { resource: *resource, action: *action })
+        let &resource = Resource::ALL.iter().find(|known| known.as_str() == resource).ok_or(())?;
+        let &action = Action::ALL.iter().find(|known| known.as_str() == action).ok_or(())?;
+        Ok(Self { resource, action })
     }
 }

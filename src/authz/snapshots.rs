@@ -1,6 +1,6 @@
 //! Which policy is in force in an org, and where a member stands under it.
 
-use super::{CustomRole, OrgPolicy, Permission, Uses};
+use super::{CustomRole, OrgPolicy, Permission, Uses, kept::Kept};
 use crate::{
     clock::Clock,
     db::Pools,
@@ -8,25 +8,19 @@ use crate::{
     ids::{OrgId, UserId},
     tenancy::{Mode, TenantTx},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-/// Policies in memory: about 40 KB each.
-const POLICIES: u64 = 2_000;
 const MEMBERS: u64 = 200_000;
-/// The bus forgets a changed policy at once, and each transaction compares versions; this bounds the rest.
-const LONGEST: Duration = Duration::from_secs(30);
+/// What is remembered of a member holds for one version of the policy; this bounds what a change that forgot to raise
+/// the version could leave.
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// The policies of the orgs seen lately.
 #[derive(Clone)]
 pub struct Authz {
     pools: Pools,
-    policies: moka::sync::Cache<OrgId, Arc<OrgPolicy>>,
+    policies: Arc<Kept>,
     members: moka::sync::Cache<(OrgId, i64, UserId), Option<Member>>,
-    changes: Arc<AtomicU64>,
     uses: Uses,
 }
 
@@ -66,13 +60,13 @@ impl Standing {
 }
 
 impl Authz {
-    pub fn new(pools: Pools, clock: Clock) -> Self {
+    /// `capacity`, in bytes, is for the policies; members come on top.
+    pub fn new(pools: Pools, clock: Clock, capacity: u64) -> Self {
         Self {
-            uses: Uses::new(clock),
+            uses: Uses::new(clock.clone()),
             pools,
-            policies: moka::sync::Cache::builder().max_capacity(POLICIES).time_to_live(LONGEST).build(),
+            policies: Arc::new(Kept::new(clock, capacity)),
             members: moka::sync::Cache::builder().max_capacity(MEMBERS).time_to_live(LONGEST).build(),
-            changes: Arc::default(),
         }
     }
 
@@ -89,11 +83,7 @@ impl Authz {
 
     /// The same, under a policy no older than `version`: for a transaction that has just read it.
     pub async fn standing_at(&self, org: OrgId, user: UserId, version: i64) -> Result<Option<Standing>> {
-        let mut policy = self.policy(org).await?;
-        if policy.version() < version {
-            self.forget(org);
-            policy = self.policy(org).await?;
-        }
+        let policy = self.no_older_than(version, org).await?;
         self.under(policy, org, user).await
     }
 
@@ -105,31 +95,42 @@ impl Authz {
         version: i64,
         user: UserId,
     ) -> Result<Option<Standing>> {
-        let known = self.policies.get(&tx.org()).filter(|known| known.version() == version);
+        let known = self.policies.at_hand(tx.org()).filter(|known| known.version() == version);
         let policy = match known {
             Some(known) => known,
-            None => Arc::new(load_in(tx, version).await?),
+            None => Arc::new(read(tx, version).await?),
         };
         Ok(select_member(tx, user).await?.map(|member| member.under(policy)))
     }
 
     /// The tier of a member's own, where that is known without asking anybody.
     pub fn tier_at_hand(&self, org: OrgId, user: UserId) -> Option<Arc<str>> {
-        let version = self.policies.get(&org)?.version();
+        let version = self.policies.at_hand(org)?.version();
         self.members.get(&(org, version, user))??.tier
     }
 
-    /// The policy in force in `org`.
+    /// The policy in force in `org`, at most a second behind; where it can't be asked for, the one that was in force
+    /// within the last 30 s.
+    ///
+    /// # Errors
+    /// 503 where there is none.
     pub async fn policy(&self, org: OrgId) -> Result<Arc<OrgPolicy>> {
-        if let Some(known) = self.policies.get(&org) {
+        self.policies.get(org, |known| self.load(org, known)).await
+    }
+
+    async fn no_older_than(&self, version: i64, org: OrgId) -> Result<Arc<OrgPolicy>> {
+        let known = self.policies.at_hand(org);
+        if let Some(known) = known.filter(|known| known.version() >= version) {
             return Ok(known);
         }
-        let before = self.changes.load(Ordering::SeqCst);
-        let policy = Arc::new(load(&self.pools, org).await?);
-        if self.changes.load(Ordering::SeqCst) == before {
-            self.policies.insert(org, Arc::clone(&policy));
+        // The first may be a reading that others began before the change.
+        for _ in 0..2 {
+            let policy = self.policies.latest(org, |known| self.load(org, known)).await?;
+            if policy.version() >= version {
+                return Ok(policy);
+            }
         }
-        Ok(policy)
+        Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }
 
     /// Roles and policy of one version: a pair of two would be a decision that was never in force.
@@ -148,51 +149,59 @@ impl Authz {
             }
             // Loading needs a connection of its own.
             drop(tx);
-            self.forget(org);
-            policy = self.policy(org).await?;
+            policy = self.no_older_than(control.policy_version, org).await?;
         }
         Err(Error::Unavailable("the roles of this organisation are changing; try again in a moment"))
     }
 
     pub fn forget(&self, org: OrgId) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        self.policies.invalidate(&org);
+        self.policies.forget(org);
     }
 
     pub fn forget_all(&self) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        self.policies.invalidate_all();
+        self.policies.forget_all();
         self.members.invalidate_all();
+    }
+
+    /// How many policies are remembered, and what they weigh in bytes.
+    pub fn size(&self) -> (u64, u64) {
+        self.policies.size()
+    }
+
+    /// The org's policy; `known` where that is it.
+    async fn load(&self, org: OrgId, known: Option<Arc<OrgPolicy>>) -> Result<Arc<OrgPolicy>> {
+        let (mut tx, control) = TenantTx::begin(&self.pools, org, Mode::Read).await?;
+        match known {
+            Some(known) if known.version() == control.policy_version => Ok(known),
+            _ => Ok(Arc::new(read(&mut tx, control.policy_version).await?)),
+        }
     }
 }
 
-async fn load(pools: &Pools, org: OrgId) -> Result<OrgPolicy> {
-    let (mut tx, control) = TenantTx::begin(pools, org, Mode::Read).await?;
-    let (custom, sets) = (select_custom(&mut tx).await?, select_sets(&mut tx).await?);
-    drop(tx);
-    OrgPolicy::build(org, control.policy_version, &custom, sets).await.map_err(Error::Internal)
+/// What a transaction sees of the policy, which is `version` of it.
+async fn read(tx: &mut TenantTx, version: i64) -> Result<OrgPolicy> {
+    let custom: Vec<_> = own_roles(tx).await?.into_iter().map(CustomRole::with_implied).collect();
+    let sets = sqlx::query!(
+        r#"select roles, count(*) filter (where status = 'active') as "members!"
+           from members where org_id = $1 group by roles"#,
+        tx.org().uuid()
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let held = sets.iter().map(|set| set.roles.clone()).collect();
+    let policy = OrgPolicy::build(tx.org(), version, &custom, held).await.map_err(Error::Internal)?;
+    let members = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(policy.counting(sets.into_iter().map(|set| (set.roles, members(set.members)))))
 }
 
-async fn load_in(tx: &mut TenantTx, version: i64) -> Result<OrgPolicy> {
-    let (custom, sets) = (select_custom(tx).await?, select_sets(tx).await?);
-    OrgPolicy::build(tx.org(), version, &custom, sets).await.map_err(Error::Internal)
-}
-
-async fn select_custom(tx: &mut TenantTx) -> Result<Vec<CustomRole>> {
+/// The roles that the org of `tx` has made for itself.
+pub async fn own_roles(tx: &mut TenantTx) -> Result<Vec<CustomRole>> {
     let custom = sqlx::query_as!(
         CustomRole,
         "select name, inherits, permissions, denied from roles where org_id = $1 order by name",
         tx.org().uuid()
     );
-    Ok(custom.fetch_all(&mut **tx).await?.into_iter().map(CustomRole::with_implied).collect())
-}
-
-async fn select_sets(tx: &mut TenantTx) -> Result<Vec<Vec<String>>> {
-    let sets = sqlx::query_scalar!(
-        "select distinct roles from members where org_id = $1 order by roles",
-        tx.org().uuid()
-    );
-    Ok(sets.fetch_all(&mut **tx).await?)
+    Ok(custom.fetch_all(&mut **tx).await?)
 }
 
 async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>> {

@@ -5,3 +5,4 @@ pub mod bootstrap;
 pub mod health;
 pub mod keys;
 pub mod operator;
+pub mod policy;

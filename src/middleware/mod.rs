@@ -9,6 +9,7 @@ mod https;
 mod ip_limit;
 mod problem;
 mod rate_limit;
+mod receipts;
 mod request_id;
 mod resolve_org;
 mod routes;
@@ -53,6 +54,7 @@ fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> Method
         ServiceBuilder::new()
             .layer(from_fn_with_state(state.clone(), authenticate::authenticate))
             .layer(from_fn_with_state((state.clone(), door), resolve_org::resolve_org))
+            .layer(from_fn_with_state(state.clone(), receipts::receipts))
             .layer(from_fn_with_state((state.clone(), door), rate_limit::rate_limit))
             .layer(from_fn_with_state((state.clone(), door), guard::guard)),
     )

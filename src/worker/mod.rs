@@ -1,6 +1,7 @@
 //! What works besides requests.
 
 mod audit;
+mod decisions;
 mod key_uses;
 mod limits;
 mod mail;
@@ -8,6 +9,7 @@ mod permission_uses;
 mod sweep;
 
 pub use audit::{keep_audit_sealed, seal_audit};
+pub use decisions::keep_decisions;
 pub use key_uses::write_key_uses;
 pub use limits::keep_limits;
 pub use mail::send_mail;

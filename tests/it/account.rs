@@ -188,6 +188,25 @@ async fn the_only_owner_of_an_org_stays_until_somebody_else_is_one() {
 }
 
 #[tokio::test]
+async fn an_org_of_nobody_else_ends_with_its_owner() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let side = acme.viewer.post("/api/v1/me/orgs", json!({"name": "Side"})).await.expect(201);
+    let there = acme.viewer.post("/api/v1/auth/switch", json!({"org": side["id"]})).await.expect(200);
+    let there = app.bearer(there["access_token"].as_str().unwrap());
+    let key = json!({"name": "x", "mode": "test", "scopes": ["org:read"]});
+    let key = there.post("/api/v1/api-keys", key).await.expect(201);
+    let key = app.bearer(key["key"].as_str().unwrap());
+    key.get("/api/v1/org").await.expect(200);
+
+    leave(&acme.viewer).await.expect(204);
+    key.get("/api/v1/org").await.expect_problem(403, "org_deleted");
+    for (still, org) in [(&acme.owner, &acme), (&globex.owner, &globex)] {
+        assert_eq!(still.get("/api/v1/org").await.expect(200)["slug"], org.slug);
+    }
+}
+
+#[tokio::test]
 async fn of_owners_who_leave_at_the_same_moment_one_has_to_stay() {
     let app = TestApp::start().await;
     let acme = app.org().await;

@@ -107,7 +107,10 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             operation.call_with(owner, path, code(&authenticator.code(app))).await
         }
         "PATCH /api/v1/org" => operation.call_with(owner, path, Some(json!({"name": "Renamed"}))).await,
-        "DELETE /api/v1/org" => operation.call_with(owner, path, Some(json!({"confirm": acme.slug}))).await,
+        "DELETE /api/v1/org" => {
+            app.join(owner, &app.org().await, "viewer").await;
+            operation.call_with(owner, path, Some(json!({"confirm": acme.slug}))).await
+        }
         "PATCH /api/v1/api-keys/{id}" | "PATCH /api/v1/users/{id}" => changed(app, operation, &acme).await,
         "PATCH /operator/v1/orgs/{id}" => {
             operation.call(&app.operator().await, &format!("/operator/v1/orgs/{}", acme.id)).await

@@ -158,6 +158,9 @@ async fn a_deleted_org_is_shut_on_every_replica_within_a_second() {
     let (acme, globex) = (here.org().await, here.org().await);
     let elsewhere = acme.viewer.at(&there.base);
     elsewhere.get("/api/v1/limits").await.expect(200);
+    // Whoever is in no other could not even sign in to end their account.
+    delete_org(&acme.owner, &acme.slug).await.expect_problem(409, "last_org");
+    here.join(&acme.owner, &globex, "viewer").await;
     delete_org(&acme.owner, &acme.slug).await.expect(204);
     let waited =
         until("the other replica", async || elsewhere.get("/api/v1/limits").await.status == 403).await;

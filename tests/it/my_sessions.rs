@@ -171,6 +171,10 @@ async fn whoever_was_suspended_or_removed_can_not_stay_signed_in() {
     let (suspended, removed) = (app.session(&acme).await, app.session(&globex).await);
     app.database.suspend_member(acme.id, acme.owner.user()).await;
     app.refresh(&suspended).await.expect_problem(403, "member_suspended");
+    // Nothing was traded, so to try again is no theft.
+    app.clock.advance(Duration::from_secs(11));
+    app.refresh(&suspended).await.expect_problem(403, "member_suspended");
+    assert_eq!(app.audited_times(acme.id, "session.token_reused").await, 0);
     app.leave(&globex.owner, &globex).await;
     app.refresh(&removed).await.expect_problem(403, "not_a_member");
 }

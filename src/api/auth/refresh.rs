@@ -4,8 +4,9 @@ use super::session::{Answer, Session, choose, new_token, no_member, signed_out};
 use crate::{
     authn::opaque::{self, OpaqueToken},
     caller::{Caller, refused},
-    error::Result,
+    error::{Error, Result},
     extract::{Action, Json, SignedIn},
+    ids::{OrgId, UserId},
     state::AppState,
     tenancy::gate::{self, Refreshed},
     trail::Trail,
@@ -54,15 +55,21 @@ pub async fn refresh(
             state.revoked.add(session);
             return Err(signed_out());
         }
+        Refreshed::NoMember { user, org } => return Err(why_no_member(&state, user, org).await?),
         Refreshed::Refused => return Err(signed_out()),
     };
     let person = gate::user(&state.pools, user).await?.ok_or_else(signed_out)?;
     let orgs = gate::orgs_of(&state.pools, user).await?;
     let org = orgs.iter().find(|known| known.id == org).cloned().ok_or_else(no_member)?;
-    if org.member_status != "active" {
-        return Err(refused("member_suspended", "an admin of this organisation has suspended you"));
-    }
     Answer { session, person, proof, org, orgs, token }.session(&state).await.map(Json)
+}
+
+async fn why_no_member(state: &AppState, user: UserId, org: OrgId) -> Result<Error> {
+    let orgs = gate::orgs_of(&state.pools, user).await?;
+    Ok(match orgs.iter().find(|known| known.id == org) {
+        Some(_) => refused("member_suspended", "an admin of this organisation has suspended you"),
+        None => no_member(),
+    })
 }
 
 /// Work in another organisation

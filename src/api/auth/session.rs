@@ -97,7 +97,10 @@ pub fn choose(orgs: &[Membership], wanted: Option<&str>) -> Result<Membership> {
         Some(wanted) => active.find(|org| org.slug == wanted || wanted.parse() == Ok(org.id)),
         None => active.clone().find(|org| org.status == Status::Active).or_else(|| active.next()),
     };
-    found.cloned().ok_or_else(no_member)
+    found.cloned().ok_or_else(|| match wanted {
+        Some(_) => no_member(),
+        None => refused("not_a_member", "you are an active member of no organisation: ask for an invitation"),
+    })
 }
 
 pub fn new_token<'a>(state: &AppState, token: &'a OpaqueToken, trail: &Trail) -> NewToken<'a> {

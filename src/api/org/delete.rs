@@ -4,7 +4,7 @@ use crate::{
     audit::{self, Entry},
     caller::Caller,
     error::{Error, OptionExt as _, Result},
-    extract::{FreshlySignedIn, Json, TenantDb},
+    extract::{FreshlySignedIn, Json, SignedIn, TenantDb},
     state::AppState,
     tenancy::gate,
     trail::Trail,
@@ -29,15 +29,24 @@ pub struct Deletion {
 /// Everybody and every key is refused on every replica within a second, in its sandbox too. Its data is kept for a
 /// while, in which an operator can restore it. Takes a sign-in at most five minutes old.
 #[utoipa::path(delete, path = "/org", tag = "org", request_body = Deletion,
-    responses((status = 204, description = "It is deleted.")))]
+    responses((status = 204, description = "It is deleted."),
+              (status = 409, description = "It is the only one that you are in.")))]
 pub async fn delete_org(
     State(state): State<AppState>,
     db: TenantDb,
     caller: Caller,
-    _: FreshlySignedIn,
+    FreshlySignedIn(SignedIn { user, .. }): FreshlySignedIn,
     trail: Trail,
     Json(Deletion { confirm }): Json<Deletion>,
 ) -> Result<StatusCode> {
+    // Whoever is in no org can't sign in, not even to end their account.
+    let others = gate::orgs_of(&state.pools, user).await?;
+    if !others.iter().any(|org| org.id != caller.org() && org.member_status == "active") {
+        return Err(Error::conflict(
+            "last_org",
+            "this is your only organisation: end your account with it (DELETE /api/v1/me), or found another first",
+        ));
+    }
     let mut tx = db.begin().await?;
     let org = super::select(&mut tx).await?.or_not_found()?.org;
     if confirm != org.slug {

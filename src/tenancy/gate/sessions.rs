@@ -45,6 +45,11 @@ pub enum Refreshed {
     Reused {
         session: SessionId,
     },
+    /// Its user is no active member of the org it speaks for: it stays as good as it was.
+    NoMember {
+        user: UserId,
+        org: OrgId,
+    },
     Refused,
 }
 
@@ -89,6 +94,7 @@ pub async fn refresh(pools: &Pools, old: &[u8], new: &NewToken<'_>, trail: &Trai
             Refreshed::Rotated { session, user, org, proof }
         }
         ("reused", Some(session), ..) => Refreshed::Reused { session },
+        ("no_member", _, Some(user), Some(org), _) => Refreshed::NoMember { user, org },
         _ => Refreshed::Refused,
     })
 }

@@ -10,6 +10,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
         for collection in [
             "/api/v1/api-keys",
             "/api/v1/categories",
+            "/api/v1/decisions",
             "/api/v1/orders",
             "/api/v1/invitations",
             "/api/v1/roles",
@@ -18,6 +19,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
         }
     }
     app.state.authz.uses().flush(&app.state.platform).await.unwrap();
+    app.state.decisions.flush(&app.state.platform).await.unwrap();
     app.seal().await;
     (acme, globex)
 }

@@ -74,6 +74,7 @@ fn collection_of(operation: &Operation<'_>, kind: &str) -> &'static str {
         "prd" => "/api/v1/products",
         "ord" => "/api/v1/orders",
         "key" => "/api/v1/api-keys",
+        "usr" => "/api/v1/users",
         _ => panic!("{operation}: teach in_bodies.rs where a {kind}_.. is made"),
     }
 }

@@ -35,6 +35,9 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
             let product = by.post("/api/v1/products", product()).await.expect(201);
             json!({"lines": [{"product_id": product["id"], "quantity": 1}]})
         }
+        // A member, who is there already.
+        "/api/v1/users" => return format!("/api/v1/users/{}", by.user()),
+        "/api/v1/decisions" => return refused(by).await,
         _ => panic!("{operation}: teach isolation.rs to make one of {collection}"),
     };
     let made = by.post(collection, body).await;
@@ -65,6 +68,16 @@ async fn make_audit_event(by: &Persona) -> String {
     })
     .await;
     made
+}
+
+/// What a key of theirs was told that lacks a permission.
+async fn refused(by: &Persona) -> String {
+    let new = json!({"name": fresh("key"), "scopes": ["products:read"]});
+    let made = by.post("/api/v1/api-keys", new).await.expect(201);
+    let mut key = by.clone();
+    key.token = made["key"].as_str().map(ToOwned::to_owned);
+    let problem = key.get("/api/v1/orders").await.expect_problem(403, "permission_denied");
+    problem["explain_url"].as_str().unwrap().to_owned()
 }
 
 fn product() -> Value {

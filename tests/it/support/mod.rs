@@ -17,6 +17,7 @@ mod mailbox;
 mod persona;
 mod private;
 mod reply;
+mod roles;
 mod sign_in;
 mod smtp;
 mod source;

@@ -1,0 +1,119 @@
+//! Explain: whether somebody may do something, and which rule says so.
+
+use crate::{
+    authn::Actor,
+    authz::{self, Action, Permission, Resource, Ruling},
+    caller::{Caller, refused},
+    decisions::Outcome,
+    error::{Error, Result},
+    extract::Json,
+    ids::UserId,
+    middleware::TenantRoutes,
+    state::AppState,
+};
+use axum::extract::State;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of_members().allow_members(routes!(explain_decision))
+}
+
+const OF_OTHERS: Permission = Permission { resource: Resource::Decisions, action: Action::Read };
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// A member of the organisation; yourself where absent.
+    #[garde(skip)]
+    pub user: Option<UserId>,
+    #[garde(length(chars, min = 1, max = 80))]
+    #[schema(example = "products:read", min_length = 1, max_length = 80)]
+    pub permission: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Explanation {
+    pub user: UserId,
+    #[schema(example = "products:read", max_length = 80)]
+    pub permission: String,
+    pub outcome: Outcome,
+    /// What the member holds.
+    #[schema(max_items = 100)]
+    pub roles: Vec<String>,
+    /// The rule that decided, as the policy files write rules; none where no rule applies, which denies.
+    #[schema(example = "p, viewer, products, read, allow", max_length = 200)]
+    pub rule: Option<String>,
+    /// From the member over the roles to the rule; empty where no rule applies.
+    #[schema(example = json!(["usr_01jd8yq3c5f4x7t9k2m6n8p0rs", "clerk", "viewer", "p, viewer, products, read, allow"]),
+        max_items = 20)]
+    pub path: Vec<String>,
+    /// The roles that hold the permission.
+    #[schema(max_items = 200)]
+    pub granted_by: Vec<String>,
+    /// The same in a sentence.
+    #[schema(example = "allowed: clerk inherits viewer, which holds products:read", max_length = 1000)]
+    pub text: String,
+}
+
+/// Explain what somebody may do
+///
+/// For yourself always, for other members with the permission `decisions:read`. Costs nothing.
+#[utoipa::path(post, path = "/roles/explain", tag = "decisions", request_body = Question,
+    responses((status = 200, description = "What would be decided now, and by what.", body = Explanation)))]
+async fn explain_decision(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(question): Json<Question>,
+) -> Result<Json<Explanation>> {
+    let own = match caller.actor() {
+        Actor::User { user, .. } => Some(*user),
+        Actor::ApiKey { .. } => None,
+    };
+    let user = question.user.or(own).ok_or_else(|| {
+        refused("user_required", "an API key has scopes and no roles: name the user whose roles are meant")
+    })?;
+    if own != Some(user) && !caller.may(OF_OTHERS) {
+        return Err(authz::refusal(&*state.authz.policy(caller.org()).await?, OF_OTHERS, caller.roles()));
+    }
+    let permission: Permission = question.permission.parse().map_err(|()| {
+        Error::invalid("/permission", "unknown", "there is no such permission; they read like products:read")
+    })?;
+    let standing = state.authz.standing(caller.org(), user).await?;
+    let standing = standing.ok_or_else(|| Error::invalid("/user", "not_found", "there is no such member"))?;
+    let ruling = standing.policy().explain(&standing.roles, permission);
+    let granted_by = standing.policy().granted_by(permission).into_iter().map(ToOwned::to_owned).collect();
+    let (outcome, text) = told(&ruling, permission, standing.suspended);
+    let path = ruling.rule.iter().flat_map(|rule| {
+        [user.to_string()].into_iter().chain(ruling.path.iter().cloned()).chain([rule.clone()])
+    });
+    Ok(Json(Explanation {
+        user,
+        permission: permission.to_string(),
+        outcome,
+        roles: standing.roles.to_vec(),
+        path: path.collect(),
+        rule: ruling.rule.clone(),
+        granted_by,
+        text,
+    }))
+}
+
+fn told(ruling: &Ruling, permission: Permission, suspended: bool) -> (Outcome, String) {
+    let way = ruling.path.join(", which inherits ");
+    match ruling {
+        _ if suspended => {
+            (Outcome::Deny, "denied: the member is suspended, whatever the roles say".to_owned())
+        }
+        Ruling { allowed: true, .. } => {
+            (Outcome::Allow, format!("allowed: by {way}, which holds {permission}"))
+        }
+        Ruling { rule: Some(_), .. } => (
+            Outcome::Deny,
+            format!("denied: by {way}, which is denied {permission}, whatever other roles hold"),
+        ),
+        Ruling { rule: None, .. } => (Outcome::Deny, format!("denied: no role of theirs holds {permission}")),
+    }
+}
