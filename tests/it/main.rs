@@ -62,6 +62,7 @@ mod signing_keys;
 mod standing;
 mod step_up;
 mod stock;
+mod story;
 mod tier_edits;
 mod tokens;
 mod totp;

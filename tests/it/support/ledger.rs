@@ -6,6 +6,7 @@ use insula::{
     ids::{OrgId, RequestId, SessionId, UserId},
     tenancy::{Mode, TenantTx},
     trail::Trail,
+    vault::Vault,
     worker,
 };
 use sqlx::{AssertSqlSafe, FromRow};
@@ -54,20 +55,36 @@ impl Database {
 
     /// Whether these letters are in any row of any table, as text.
     pub async fn mentions(&self, letters: &str) -> Vec<String> {
+        self.rows().await.into_iter().filter(|row| row.contains(letters)).collect()
+    }
+
+    /// All that is kept, as text: each row after its table.
+    pub async fn rows(&self) -> Vec<String> {
         let mut superuser = self.superuser().await;
         let tables = "select oid::regclass::text from pg_class
                       where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace order by 1";
         let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut superuser).await.unwrap();
         assert!(tables.len() > 20, "there are more tables than {tables:?}");
-        let mut found = Vec::new();
+        let mut rows = Vec::new();
         for table in tables {
-            let search = format!("select t::text from {table} t where position($1 in t::text) > 0");
-            let search = sqlx::query_scalar::<_, String>(AssertSqlSafe(search)).bind(letters);
-            for row in search.fetch_all(&mut superuser).await.unwrap() {
-                found.push(format!("{table}: {row}"));
-            }
+            let all = AssertSqlSafe(format!("select t::text from {table} t"));
+            let texts: Vec<String> = sqlx::query_scalar(all).fetch_all(&mut superuser).await.unwrap();
+            rows.extend(texts.into_iter().map(|row| format!("{table}: {row}")));
         }
-        found
+        rows
+    }
+
+    /// The private halves of the signing keys, which this master key unseals, by their kids.
+    pub async fn signing_seeds(&self, master: &[u8; 32]) -> Vec<(String, Vec<u8>)> {
+        let sealed = "select kid, seed from signing_keys where seed is not null";
+        let sealed: Vec<(String, Vec<u8>)> =
+            sqlx::query_as(sealed).fetch_all(&mut self.superuser().await).await.unwrap();
+        let vault = Vault::new(master).unwrap();
+        let open = |(kid, seed): (String, Vec<u8>)| {
+            let opened = vault.open(&format!("signing key {kid}"), &seed).unwrap();
+            (kid, opened)
+        };
+        sealed.into_iter().map(open).collect()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Org, PASSWORD, Persona, Reply, TestApp};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use insula::ids::OrgId;
+use insula::{clock::Clock, ids::OrgId};
 use reqwest::Method;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use totp_rs::{Builder, Secret};
 
 /// An authenticator app that holds one account.
@@ -20,9 +21,23 @@ impl AuthenticatorApp {
 
     /// What it shows now.
     pub fn code(&self, app: &TestApp) -> String {
+        self.code_at(app.clock.now())
+    }
+
+    /// For a server whose clock goes.
+    pub fn code_now(&self) -> String {
+        self.code_at(Clock::system().now())
+    }
+
+    fn code_at(&self, at: OffsetDateTime) -> String {
         let secret = Secret::try_from_base32(&self.secret).unwrap();
         let totp = Builder::new().with_secret(secret).build().unwrap();
-        totp.generate(app.clock.now().unix_timestamp().try_into().unwrap()).to_string()
+        totp.generate(at.unix_timestamp().try_into().unwrap()).to_string()
+    }
+
+    /// What it was given to keep, as bytes.
+    pub fn secret(&self) -> Vec<u8> {
+        Secret::try_from_base32(&self.secret).unwrap().as_bytes().to_vec()
     }
 
     /// A code it does not show now, nor just before or after.

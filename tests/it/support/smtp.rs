@@ -41,7 +41,11 @@ impl Smtp {
 
     /// Sends there.
     pub fn settings(&self) -> String {
-        format!("[mail]\nsmtp_url = \"smtp://{}\"\n", self.address)
+        format!("[mail]\nsmtp_url = \"{}\"\n", self.url())
+    }
+
+    pub fn url(&self) -> String {
+        format!("smtp://{}", self.address)
     }
 
     /// Whole messages, as they came.
