@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(get_decision))
+    TenantRoutes::of(Resource::Decisions).allow_members(routes!(get_decision)).further(Action::Read)
 }
 
 const OF_OTHERS: Permission = Permission { resource: Resource::Decisions, action: Action::Read };

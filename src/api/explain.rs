@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_members().allow_members(routes!(explain_decision))
+    TenantRoutes::of(Resource::Decisions).allow_members(routes!(explain_decision)).further(Action::Read)
 }
 
 const OF_OTHERS: Permission = Permission { resource: Resource::Decisions, action: Action::Read };

@@ -311,9 +311,10 @@ async fn casbin_enforces_what_the_plain_roles_say_down_to_the_deepest() {
     let sets = sets.map(|set| set.iter().map(|role| (*role).to_owned()).collect::<Vec<_>>()).to_vec();
     let enforced: Vec<_> = custom.into_iter().map(CustomRole::with_implied).collect();
     let policy = OrgPolicy::build(OrgId::new(), 1, &enforced, sets.clone()).await.unwrap();
-    for (at, roles) in sets.iter().enumerate() {
+    for roles in &sets {
+        let set = policy.set_of(roles).unwrap();
         let enforced: PermissionSet =
-            Permission::all().filter(|permission| policy.set_may(at, *permission)).collect();
+            Permission::all().filter(|permission| policy.set_may(set, *permission)).collect();
         assert_eq!(enforced, graph.effective(roles), "{roles:?}");
     }
     let viewer =

@@ -313,12 +313,15 @@ async fn bob_hands_his_company_over_and_is_gone(dev: &Dev, bob: &Client, carol: 
         let request = bob.who().request(Method::DELETE, ME).json(&json!({"password": bob.password}));
         Reply::of(request).await
     };
-    let refused = leave().await.expect_problem(409, "last_owner");
-    assert!(text(&refused, "detail").contains("babbage-ltd"), "{refused}");
-    bob.post(INVITATIONS, json!({"email": carol.email, "roles": ["owner"]})).await.expect(201);
+    bob.post(INVITATIONS, json!({"email": carol.email, "roles": ["admin"]})).await.expect(201);
     let token = mailed(dev, carol.email, "invitation", 3).await;
     carol.session = carol.post(ACCEPT, json!({"token": token})).await.expect(200);
     assert_eq!(carol.session["org"]["slug"], "babbage-ltd");
+    let refused = leave().await.expect_problem(409, "last_owner");
+    assert!(text(&refused, "detail").contains("babbage-ltd"), "{refused}");
+    let found = bob.get("/api/v1/users?q=carol").await.expect(200);
+    let member = format!("/api/v1/users/{}", id(&found["data"][0]));
+    bob.who().patch(&member, json!({"roles": ["owner"]})).await.expect(200);
 
     leave().await.expect(204);
     bob.get(ME).await.expect_problem(401, "session_ended");
