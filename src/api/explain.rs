@@ -6,8 +6,8 @@ use crate::{
     caller::{Caller, refused},
     decisions::Outcome,
     error::{Error, Result},
-    extract::Json,
-    ids::UserId,
+    extract::{Json, TenantDb},
+    ids::{OrderId, UserId},
     middleware::TenantRoutes,
     state::AppState,
 };
@@ -22,6 +22,9 @@ pub fn routes() -> TenantRoutes {
 }
 
 const OF_OTHERS: Permission = Permission { resource: Resource::Decisions, action: Action::Read };
+const READ_ORDERS: Permission = Permission { resource: Resource::Orders, action: Action::Read };
+const ANY_ORDER: Permission = Permission { resource: Resource::Orders, action: Action::Cancel };
+const OWN_ORDER: Permission = Permission { resource: Resource::Orders, action: Action::CancelOwn };
 
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +35,9 @@ pub struct Question {
     #[garde(length(chars, min = 1, max = 80))]
     #[schema(example = "products:read", min_length = 1, max_length = 80)]
     pub permission: String,
+    /// An order, where it is asked about this one: who may cancel their own alone may cancel what they placed.
+    #[garde(skip)]
+    pub resource: Option<OrderId>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -65,6 +71,7 @@ pub struct Explanation {
     responses((status = 200, description = "What would be decided now, and by what.", body = Explanation)))]
 async fn explain_decision(
     State(state): State<AppState>,
+    db: TenantDb,
     caller: Caller,
     Json(question): Json<Question>,
 ) -> Result<Json<Explanation>> {
@@ -83,9 +90,28 @@ async fn explain_decision(
     })?;
     let standing = state.authz.standing(caller.org(), user).await?;
     let standing = standing.ok_or_else(|| Error::invalid("/user", "not_found", "there is no such member"))?;
-    let ruling = standing.policy().explain(&standing.roles, permission);
+    let placed_by = match question.resource {
+        Some(order) => Some(placed_by(&db, &caller, order).await?),
+        None => None,
+    };
+    let explain = |permission| standing.policy().explain(&standing.roles, permission);
+    let any = explain(ANY_ORDER);
+    // Of one order it is the same to ask for either: whose it is decides which of them counts.
+    let (permission, ruling) = match placed_by {
+        Some(_) if [ANY_ORDER, OWN_ORDER].contains(&permission) && any.allowed => (ANY_ORDER, any),
+        Some(_) if permission == ANY_ORDER => (OWN_ORDER, explain(OWN_ORDER)),
+        _ => (permission, explain(permission)),
+    };
+    let not_theirs = permission == OWN_ORDER
+        && ruling.allowed
+        && placed_by.is_some_and(|placed_by| placed_by != Some(user));
     let granted_by = standing.policy().granted_by(permission).into_iter().map(ToOwned::to_owned).collect();
-    let (outcome, text) = told(&ruling, permission, standing.suspended);
+    let (outcome, text) = if not_theirs && !standing.suspended {
+        let text = "denied: they may cancel the orders they have placed themselves, and somebody else placed this one";
+        (Outcome::Deny, text.to_owned())
+    } else {
+        told(&ruling, permission, standing.suspended)
+    };
     let path = ruling.rule.iter().flat_map(|rule| {
         [user.to_string()].into_iter().chain(ruling.path.iter().cloned()).chain([rule.clone()])
     });
@@ -99,6 +125,22 @@ async fn explain_decision(
         granted_by,
         text,
     }))
+}
+
+/// Who placed an order, where it was a person.
+async fn placed_by(db: &TenantDb, caller: &Caller, order: OrderId) -> Result<Option<UserId>> {
+    if !caller.may(READ_ORDERS) {
+        return Err(caller.refusal(READ_ORDERS));
+    }
+    let mut tx = db.read().await?;
+    let found = sqlx::query_scalar!(
+        r#"select placed_by_user as "placed_by: UserId" from orders where org_id = $1 and id = $2"#,
+        tx.org().uuid(),
+        order.uuid()
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    found.ok_or_else(|| Error::invalid("/resource", "not_found", "there is no such order"))
 }
 
 fn told(ruling: &Ruling, permission: Permission, suspended: bool) -> (Outcome, String) {

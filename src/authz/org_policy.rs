@@ -13,11 +13,16 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Immutable: a changed policy is another `OrgPolicy`, so what this one remembers never goes stale.
 pub struct OrgPolicy {
+    /// Of this value, and of no other of this process.
+    id: u64,
     version: i64,
     domain: Box<str>,
     /// The roles, sorted, and what else is named: roles that somebody holds or inherits and nobody made.
@@ -30,9 +35,16 @@ pub struct OrgPolicy {
     sets: Box<[RoleSet]>,
     /// What each role may do by itself.
     alone: Box<[Answers]>,
+    /// Why the latest of those whom a rule denies were refused.
     pub(super) denials: RwLock<HashMap<(usize, Permission), Arc<Ruling>>>,
     pub(super) marks: Marks,
 }
+
+/// Denials that are remembered of one org.
+pub(super) const DENIALS: usize = 8;
+
+/// How many were built by this process.
+static BUILT: AtomicU64 = AtomicU64::new(0);
 
 /// A place in `names`.
 pub(super) type Name = u16;
@@ -126,6 +138,7 @@ impl OrgPolicy {
         sets.sort_by(|a, b| a.roles.cmp(&b.roles));
         sets.dedup_by(|a, b| a.roles == b.roles);
         Ok(Self {
+            id: BUILT.fetch_add(1, Ordering::Relaxed),
             version,
             domain: org.to_string().into(),
             roles: names.defined,
@@ -148,6 +161,10 @@ impl OrgPolicy {
             }
         }
         self
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     pub fn version(&self) -> i64 {
@@ -220,9 +237,7 @@ impl OrgPolicy {
         let names: usize = self.names.iter().map(|name| size_of::<String>() + name.len() + ALLOCATION).sum();
         let sets: usize =
             self.sets.iter().map(|set| size_of::<RoleSet>() + 2 * set.roles.len() + ALLOCATION).sum();
-        let denied: BTreeSet<Permission> =
-            self.rules.iter().filter(|rule| rule.denies).map(|rule| rule.permission).collect();
-        let denials = denied.len() * self.sets.len() * 200;
+        let denials = if self.rules.iter().any(|rule| rule.denies) { DENIALS * 300 } else { 0 };
         ENTRY
             + size_of::<Self>()
             + self.domain.len()

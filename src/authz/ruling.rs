@@ -2,7 +2,7 @@
 
 use super::{
     OrgPolicy, Permission,
-    org_policy::{Name, Rule, effect},
+    org_policy::{DENIALS, Name, Rule, effect},
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -55,7 +55,11 @@ impl OrgPolicy {
         let ruling = known.unwrap_or_else(|| {
             let ruling = Arc::new(self.explain(roles, permission));
             if let Some(key) = key {
-                self.denials.write().insert(key, Arc::clone(&ruling));
+                let mut denials = self.denials.write();
+                if denials.len() >= DENIALS {
+                    denials.clear();
+                }
+                denials.insert(key, Arc::clone(&ruling));
             }
             ruling
         });

@@ -29,12 +29,22 @@ struct Member {
     roles: Arc<[String]>,
     tier: Option<Arc<str>>,
     suspended: bool,
+    /// Which of a policy's sets of roles these are: looked up once and not for each decision.
+    place: Option<(u64, Option<usize>)>,
 }
 
 impl Member {
+    fn placed_in(self, policy: &OrgPolicy) -> Self {
+        Self { place: Some((policy.id(), policy.set_of(&self.roles))), ..self }
+    }
+
     fn under(self, policy: Arc<OrgPolicy>) -> Standing {
-        let Self { roles, tier, suspended } = self;
-        Standing { set: policy.set_of(&roles), policy, roles, tier, suspended }
+        let set = match self.place {
+            Some((id, set)) if id == policy.id() => set,
+            _ => policy.set_of(&self.roles),
+        };
+        let Self { roles, tier, suspended, .. } = self;
+        Standing { policy, set, roles, tier, suspended }
     }
 }
 
@@ -139,11 +149,17 @@ impl Authz {
         for _ in 0..3 {
             let key = (org, policy.version(), user);
             if let Some(member) = self.members.get(&key) {
+                // The policy was let go and read again since.
+                if let Some(Member { place: Some((id, _)), .. }) = &member
+                    && *id != policy.id()
+                {
+                    self.members.insert(key, member.clone().map(|member| member.placed_in(&policy)));
+                }
                 return Ok(member.map(|member| member.under(policy)));
             }
             let (mut tx, control) = TenantTx::begin(&self.pools, org, Mode::Read).await?;
             if control.policy_version == policy.version() {
-                let member = select_member(&mut tx, user).await?;
+                let member = select_member(&mut tx, user).await?.map(|member| member.placed_in(&policy));
                 self.members.insert(key, member.clone());
                 return Ok(member.map(|member| member.under(policy)));
             }
@@ -216,5 +232,32 @@ async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<Member>
         roles: row.roles.into(),
         tier: row.tier.map(Into::into),
         suspended: row.status == "suspended",
+        place: None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_among_the_sets_of_one_reading_says_nothing_of_another() {
+        let (org, permission) = (OrgId::new(), "products:create".parse().unwrap());
+        let reading = async |sets: &[&str]| {
+            let sets = sets.iter().map(|role| vec![(*role).to_owned()]).collect();
+            Arc::new(OrgPolicy::build(org, 1, &[], sets).await.unwrap())
+        };
+        let (first, second) = (reading(&["viewer"]).await, reading(&["member", "viewer"]).await);
+        let viewer =
+            Member { roles: ["viewer".to_owned()].into(), tier: None, suspended: false, place: None };
+        let placed = viewer.clone().placed_in(&first);
+        assert_eq!(placed.place, Some((first.id(), Some(0))));
+        for member in [viewer, placed] {
+            for policy in [&first, &second] {
+                let standing = member.clone().under(Arc::clone(policy));
+                assert!(!standing.may(permission), "the first set of the second reading is that of members");
+                assert!(standing.may("products:read".parse().unwrap()));
+            }
+        }
+    }
 }

@@ -156,3 +156,45 @@ async fn what_is_explained_is_what_happens() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_one_order_it_counts_who_has_placed_it() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let order = async |by: &Persona, org: &Org| {
+        let product = json!({"sku": format!("SKU {}", by.user()), "name": "Cog", "stock": 9,
+                             "price": {"amount": 1, "currency": "EUR"}});
+        let product = org.owner.post("/api/v1/products", product).await.expect(201);
+        let lines = json!({"lines": [{"product_id": product["id"], "quantity": 1}]});
+        by.post("/api/v1/orders", lines).await.expect(201)["id"].clone()
+    };
+    let (own, others) = (order(&acme.member, &acme).await, order(&acme.admin, &acme).await);
+    let asked = async |by: &Persona, of: &Persona, order: &Value| {
+        let question =
+            json!({"user": of.user().to_string(), "permission": "orders:cancel", "resource": order});
+        by.post(EXPLAIN, question).await.expect(200)
+    };
+    for (of, order, outcome) in [
+        (&acme.member, &own, "allow"),
+        (&acme.member, &others, "deny"),
+        (&acme.admin, &own, "allow"),
+        (&acme.viewer, &own, "deny"),
+    ] {
+        let told = asked(&acme.owner, of, order).await;
+        assert_eq!(told["outcome"], outcome, "{told}");
+        // What is explained is what happens.
+        let path = format!("/api/v1/orders/{}/cancel", order.as_str().unwrap());
+        if outcome == "deny" {
+            of.post(&path, json!({})).await.expect(403);
+        }
+    }
+    let told = asked(&acme.member, &acme.member, &others).await;
+    assert!(told["text"].as_str().unwrap().contains("somebody else placed this one"), "{told}");
+
+    let theirs = order(&globex.member, &globex).await;
+    for unknown in [&theirs, &json!("ord_01jd8yq3c5f4x7t9k2m6n8p0rs")] {
+        let question = json!({"permission": "orders:cancel", "resource": unknown});
+        let problem = acme.owner.post(EXPLAIN, question).await.expect_problem(422, "invalid");
+        assert_eq!(pointers(&problem), ["/resource"]);
+    }
+}
