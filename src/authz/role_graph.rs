@@ -3,7 +3,10 @@
 //! What Casbin enforces, said again without it: for what must be known of roles that are not in force yet, and for the
 //! paths by which a permission is held. Tests hold the two against each other.
 
-use super::{CustomRole, Permission, PermissionSet, ROLES};
+use super::{
+    CustomRole, Permission, PermissionSet, ROLES,
+    built_in::{Line, built_in},
+};
 use crate::{error::Result, tenancy::TenantTx};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -75,7 +78,8 @@ impl RoleGraph {
 
     /// The roles of `policies/roles.csv`, which are the same in every org.
     pub fn built_in() -> &'static Self {
-        static BUILT_IN: LazyLock<RoleGraph> = LazyLock::new(|| RoleGraph::read(ROLES));
+        static BUILT_IN: LazyLock<RoleGraph> =
+            LazyLock::new(|| RoleGraph::of(built_in().unwrap_or_default()));
         &BUILT_IN
     }
 
@@ -96,23 +100,16 @@ impl RoleGraph {
         about.unwrap_or_default()
     }
 
-    /// Lines that can't be read are none: [`OrgPolicy::build`](super::OrgPolicy::build) refuses to serve with them.
-    fn read(csv: &str) -> Self {
+    /// Of a file that can't be read there are none: [`OrgPolicy::build`](super::OrgPolicy::build) refuses to serve with it.
+    fn of(lines: &[Line]) -> Self {
         let mut graph = Self::default();
-        for line in csv.lines() {
-            let words: Vec<&str> = line.split(',').map(str::trim).collect();
-            let ["p" | "g", name, ..] = words[..] else { continue };
-            let node = graph.0.entry(name.to_owned()).or_default();
+        for line in lines {
+            let node = graph.0.entry(line.role().to_owned()).or_default();
             node.built_in = true;
-            match words[..] {
-                ["p", _, resource, action, effect] => {
-                    let place = if effect == "deny" { &mut node.denied } else { &mut node.allowed };
-                    if let Ok(permission) = format!("{resource}:{action}").parse() {
-                        place.insert(permission);
-                    }
-                }
-                ["g", _, inherited] => node.inherits.push(inherited.to_owned()),
-                _ => {}
+            match line {
+                Line::Rule { permission, denies: false, .. } => node.allowed.insert(*permission),
+                Line::Rule { permission, denies: true, .. } => node.denied.insert(*permission),
+                Line::Inherits { other, .. } => node.inherits.push(other.clone()),
             }
         }
         graph
