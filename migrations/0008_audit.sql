@@ -58,13 +58,12 @@ create function audit_org(org uuid, actor_type text, actor uuid, action text, ta
             target_type, target, before, after, (trail ->> 'ip')::inet, (trail ->> 'request_id')::uuid)
 $$;
 
--- What a person did to their own account, told to every live org they are a member of; of a person without any,
--- the platform keeps it.
-create function audit_person(person uuid, action text, before jsonb, after jsonb, trail jsonb)
+-- What happened to a person, told to every live org they are a member of; of a person without any, the platform keeps it.
+create function audit_about(person uuid, actor_type text, actor uuid, action text, before jsonb, after jsonb, trail jsonb)
     returns void
     language sql
     as $$
-    select audit_org(org_id, 'user', person, action, 'user', person::text, before, after, trail)
+    select audit_org(org_id, actor_type, actor, action, 'user', person::text, before, after, trail)
     from (
         select m.org_id from members m join orgs o on o.id = m.org_id
         where m.user_id = person and o.sandbox_of is null
@@ -75,7 +74,16 @@ create function audit_person(person uuid, action text, before jsonb, after jsonb
         )
     ) theirs
 $$;
-grant execute on function uuid_v7, audit_org, audit_person to insula_platform;
+
+-- What a person did to their own account.
+create function audit_person(person uuid, action text, before jsonb, after jsonb, trail jsonb)
+    returns void
+    language sql
+    as $$
+    select audit_about(person, 'user', person, action, before, after, trail)
+$$;
+
+grant execute on function uuid_v7, audit_org, audit_about, audit_person to insula_platform;
 
 -- Called at the end of each migration that makes functions of the gate: from there on they run as the platform role,
 -- and the app role may call them.

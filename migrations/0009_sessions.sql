@@ -12,21 +12,6 @@ alter table sessions alter column authenticated_at set not null, alter column la
 
 drop function gate_open_session, gate_refresh, gate_switch, gate_end_session, gate_register;
 
-create function gate_register(person uuid, person_email text, person_name text, hash text,
-                              org uuid, org_slug text, org_name text, sandbox uuid, trail jsonb)
-    returns void
-    language plpgsql security definer
-    set search_path = pg_catalog, public, pg_temp
-    as $$
-begin
-    insert into users (id, email, name) values (person, person_email, person_name);
-    insert into credentials (user_id, password_hash) values (person, hash);
-    perform found_org(org, org_slug, org_name, sandbox, person, person_email, person_name);
-    perform audit_org(org, 'user', person, 'org.created', 'org', org::text, null,
-                      jsonb_build_object('slug', org_slug, 'name', org_name), trail);
-end
-$$;
-
 create function gate_open_session(session uuid, person uuid, org uuid, with_mfa boolean, session_ends timestamptz,
                                   token bytea, token_ends timestamptz, trail jsonb)
     returns void

@@ -5,7 +5,6 @@ alter table org_control
     add column require_verified_email boolean not null default false,
     -- Networks to come from; any where empty.
     add column allowed_ips cidr[] not null default '{}';
-grant update (require_mfa, require_verified_email, allowed_ips) on org_control to insula_app;
 
 -- Of a member: the tier whose limits on users take the place of the org's own.
 alter table members add column tier text references tiers;

@@ -1,12 +1,4 @@
--- Passwords forgotten and changed, addresses confirmed and changed, and mails given up.
-
-alter table mails add column given_up_at timestamptz;
-drop index mails_due;
-create index mails_due on mails (due_at) where sent_at is null and given_up_at is null;
-create index mails_created_at on mails (created_at);
-
--- Of nobody: written for an unknown address, so that answering it takes as long as answering a known one.
-alter table mail_tokens alter column user_id drop not null;
+-- Passwords forgotten and changed, addresses confirmed and changed.
 
 create function gate_email_verified(person uuid)
     returns boolean
@@ -33,55 +25,6 @@ create function gate_rehash(person uuid, old_hash text, new_hash text)
     update credentials set password_hash = new_hash where user_id = person and password_hash = old_hash
 $$;
 
--- Letters come as jsonb: {id, template, params, secret}, and {token} where they carry one; bytes are in hex. Everyone
--- knows the name of whom they are written to.
-
--- Nothing is sent: it takes as long as if it were.
-create function send_nothing(letter jsonb, at timestamptz) returns void
-    language sql
-    as $$
-    insert into mails (id, recipient, template, created_at, due_at, given_up_at)
-    values ((letter ->> 'id')::uuid, '', letter ->> 'template', at, at, at)
-$$;
-
--- To the address so far.
-create function send_letter(person uuid, letter jsonb, at timestamptz) returns void
-    language sql
-    as $$
-    select queue_mail((letter ->> 'id')::uuid, u.email, letter ->> 'template',
-                      letter -> 'params' || jsonb_build_object('name', u.name), null, null, at)
-    from users u where u.id = person
-$$;
-
--- A letter whose token proves within half an hour that who has it reads the mail of `address`; `person` null for
--- nobody's. Five that are still good are enough: beyond that nothing is sent, whoever asks, so that no mailbox is
--- flooded. For the functions of the gate, which lock the person's row first.
-create function send_token(person uuid, address text, letter jsonb, about jsonb, at timestamptz) returns void
-    language plpgsql
-    as $$
-declare
-    known users;
-begin
-    if (select count(*) >= 5 from mail_tokens t
-        where t.user_id = person and t.purpose = letter ->> 'template' and t.expires_at > at) then
-        perform send_nothing(letter, at);
-        return;
-    end if;
-    insert into mail_tokens (hash, purpose, user_id, data, created_at, expires_at)
-    values (decode(letter ->> 'token', 'hex'), letter ->> 'template', person, about, at, at + interval '30 minutes');
-    select * into known from users u where u.id = person;
-    if known.id is null or address is null then
-        perform send_nothing(letter, at);
-    else
-        perform queue_mail((letter ->> 'id')::uuid, address, letter ->> 'template',
-                           letter -> 'params' || jsonb_build_object('name', known.name),
-                           decode(letter ->> 'secret', 'hex'), null, at);
-    end if;
-end
-$$;
-grant execute on function send_nothing, send_letter, send_token to insula_platform;
-
-drop function gate_register;
 create function gate_register(person uuid, person_email text, person_name text, hash text,
                               org uuid, org_slug text, org_name text, sandbox uuid, letter jsonb, trail jsonb)
     returns void

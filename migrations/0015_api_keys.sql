@@ -34,7 +34,6 @@ $$;
 
 -- What the org that is set asks of whoever comes in, its test keys included: they lead to the sandbox, which asks the
 -- same. Answers the orgs that changed, for the caller to tell of when it is done.
-revoke update (require_mfa, require_verified_email, allowed_ips) on org_control from insula_app;
 create function gate_change_access(mfa boolean, verified_email boolean, networks text[])
     returns setof uuid
     language sql security definer

@@ -47,37 +47,12 @@ create index refresh_tokens_expires_at on refresh_tokens (expires_at);
 create index sessions_expires_at on sessions (expires_at);
 create index sessions_revoked_at on sessions (revoked_at) where revoked_at is not null;
 
--- What happened to a person, told to every live org they are a member of; of a person without any, the platform keeps it.
-create function audit_about(person uuid, actor_type text, actor uuid, action text, before jsonb, after jsonb, trail jsonb)
-    returns void
-    language sql
-    as $$
-    select audit_org(org_id, actor_type, actor, action, 'user', person::text, before, after, trail)
-    from (
-        select m.org_id from members m join orgs o on o.id = m.org_id
-        where m.user_id = person and o.sandbox_of is null
-        union all
-        select '00000000-0000-7000-8000-000000000001'
-        where not exists (
-            select from members m join orgs o on o.id = m.org_id where m.user_id = person and o.sandbox_of is null
-        )
-    ) theirs
-$$;
-
--- What a person did to their own account.
-create or replace function audit_person(person uuid, action text, before jsonb, after jsonb, trail jsonb)
-    returns void
-    language sql
-    as $$
-    select audit_about(person, 'user', person, action, before, after, trail)
-$$;
-
 create function login_key(address text) returns bytea
     language sql immutable
     as $$
     select sha256(convert_to(lower(address), 'UTF8'))
 $$;
-grant execute on function audit_about, login_key to insula_platform;
+grant execute on function login_key to insula_platform;
 
 -- Takes one of the `allowed` attempts that an address has within `span`; none are left for `span` after the last.
 -- `last`: this was it. Not admitted: `until` says when there are attempts again.
@@ -120,7 +95,7 @@ create function gate_forget_attempts(address text)
 $$;
 
 -- The last attempt was wrong: whoever has the address is told, if anybody has.
-create function gate_account_locked(address text, allowed integer, mail uuid, template text, params jsonb, trail jsonb)
+create function gate_account_locked(address text, allowed integer, letter jsonb, trail jsonb)
     returns void
     language plpgsql security definer
     set search_path = pg_catalog, public, pg_temp
@@ -136,8 +111,8 @@ begin
     if person.id is null then
         return;
     end if;
-    perform audit_about(person.id, 'system', null, 'account.locked', null, params, trail);
-    perform queue_mail(mail, person.email, template, params || jsonb_build_object('name', person.name), null, null, at);
+    perform audit_about(person.id, 'system', null, 'account.locked', null, letter -> 'params', trail);
+    perform send_letter(person.id, letter, at);
 end
 $$;
 
@@ -174,14 +149,13 @@ $$;
 
 -- `sealed` is the secret that a code was shown for, `step` that code's; false where it has been replaced or confirmed.
 create function gate_confirm_totp(person uuid, sealed bytea, step bigint, session uuid, codes bytea[],
-                                  mail uuid, template text, params jsonb, trail jsonb)
+                                  letter jsonb, trail jsonb)
     returns boolean
     language plpgsql security definer
     set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     at timestamptz := trail ->> 'at';
-    owner users;
 begin
     update totp set confirmed_at = at, last_step = step
     where user_id = person and secret = sealed and confirmed_at is null;
@@ -191,9 +165,8 @@ begin
     delete from recovery_codes where user_id = person;
     insert into recovery_codes (user_id, hash) select person, unnest(codes);
     update sessions set mfa = true where id = session and user_id = person;
-    select u.* into owner from users u where u.id = person;
     perform audit_person(person, 'totp.enabled', null, null, trail);
-    perform queue_mail(mail, owner.email, template, params || jsonb_build_object('name', owner.name), null, null, at);
+    perform send_letter(person, letter, at);
     return true;
 end
 $$;
@@ -243,14 +216,13 @@ end
 $$;
 
 -- No session is one with a second factor any more. False where there was none to take off.
-create function gate_disable_totp(person uuid, mail uuid, template text, params jsonb, trail jsonb)
+create function gate_disable_totp(person uuid, letter jsonb, trail jsonb)
     returns boolean
     language plpgsql security definer
     set search_path = pg_catalog, public, pg_temp
     as $$
 declare
     at timestamptz := trail ->> 'at';
-    owner users;
 begin
     delete from totp where user_id = person and confirmed_at is not null;
     if not found then
@@ -258,9 +230,8 @@ begin
     end if;
     delete from recovery_codes where user_id = person;
     update sessions set mfa = false where user_id = person and mfa and revoked_at is null;
-    select u.* into owner from users u where u.id = person;
     perform audit_person(person, 'totp.disabled', null, null, trail);
-    perform queue_mail(mail, owner.email, template, params || jsonb_build_object('name', owner.name), null, null, at);
+    perform send_letter(person, letter, at);
     return true;
 end
 $$;

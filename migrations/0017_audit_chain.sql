@@ -81,7 +81,7 @@ grant execute on function forget_proofs to insula_platform;
 
 -- Ends a person's account, unless an org would be left without an owner: then it says which, and does nothing.
 -- The row of the person stays without what tells who it was; orders and the audit go on naming its id.
-create function gate_delete_account(person uuid, mail uuid, template text, trail jsonb)
+create function gate_delete_account(person uuid, letter jsonb, trail jsonb)
     returns table (sole_owner_of text[], ended uuid[])
     language plpgsql security definer
     set search_path = pg_catalog, public, pg_temp
@@ -89,13 +89,13 @@ create function gate_delete_account(person uuid, mail uuid, template text, trail
 #variable_conflict use_column
 declare
     moment timestamptz := trail ->> 'at';
-    was users;
     theirs uuid[];
     needed_by text[];
     sessions_ended uuid[];
-    alone uuid;
+    -- Orgs of nobody else, with their sandboxes.
+    alone uuid[];
 begin
-    select u.* into was from users u where u.id = person for update;
+    perform from users u where u.id = person for update;
     -- Whoever changes an org's owners changes its policy's version as well: nobody else does, from here on.
     select array_agg(org_id) into theirs
     from (
@@ -118,24 +118,25 @@ begin
     end if;
 
     perform audit_person(person, 'account.deleted', null, null, trail);
-    for alone in
-        select m.org_id from members m join orgs o on o.id = m.org_id join org_control c on c.org_id = m.org_id
-        where m.user_id = person and o.sandbox_of is null and c.status <> 'deleted'
-          and not exists (select from members other where other.org_id = m.org_id and other.user_id <> person)
-    loop
-        update org_control set status = 'deleted' where org_id in (select id from orgs where alone in (id, sandbox_of));
-        perform audit_org(alone, 'user', person, 'org.deleted', 'org', alone::text, null, null, trail);
-        perform control_change('org', id, null) from orgs where alone in (id, sandbox_of);
-    end loop;
+    select array_agg(o.id) into alone
+    from members m
+    join org_control c on c.org_id = m.org_id and c.status <> 'deleted'
+    join orgs o on m.org_id in (o.id, o.sandbox_of)
+    where m.user_id = person and exists (select from orgs live where live.id = m.org_id and live.sandbox_of is null)
+      and not exists (select from members other where other.org_id = m.org_id and other.user_id <> person);
+    update org_control set status = 'deleted' where org_id = any (alone);
+    perform audit_org(o.id, 'user', person, 'org.deleted', 'org', o.id::text, null, null, trail)
+    from orgs o where o.id = any (alone) and o.sandbox_of is null;
     delete from members where user_id = person;
     update org_control set policy_version = policy_version + 1 where org_id = any (theirs);
+    perform send_letter(person, letter, moment);
     perform forget_proofs(person);
     update users
     set email = format('deleted-%s@deleted.invalid', person), name = 'Deleted user', email_verified_at = null
     where id = person;
     update sessions set ip = null, user_agent = null where user_id = person;
-    perform queue_mail(mail, was.email, template, jsonb_build_object('name', was.name), null, null, moment);
     perform control_change('policy', org, null) from unnest(theirs) org;
+    perform control_change('org', org, null) from unnest(alone) org;
     select array_agg(session) into sessions_ended from end_sessions(person, null, 'account_deleted', moment) session;
     return query select '{}'::text[], coalesce(sessions_ended, '{}');
 end

@@ -40,6 +40,10 @@ pub async fn set_member(platform: &PlatformDb, org: OrgId, user: UserId, roles: 
     let mut roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
     roles.sort();
     let mut tx = platform.begin().await?;
+    // First: changes of an org's members take turns.
+    sqlx::query!("update org_control set policy_version = policy_version + 1 where org_id = $1", org.uuid())
+        .execute(&mut *tx)
+        .await?;
     sqlx::query!(
         "insert into members (org_id, user_id, email, name, roles)
          select $1, id, email, name, $3 from users where id = $2
@@ -50,9 +54,6 @@ pub async fn set_member(platform: &PlatformDb, org: OrgId, user: UserId, roles: 
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("update org_control set policy_version = policy_version + 1 where org_id = $1", org.uuid())
-        .execute(&mut *tx)
-        .await?;
     sqlx::query!("select control_change('policy', $1, null)", org.uuid()).execute(&mut *tx).await?;
     tx.commit().await
 }

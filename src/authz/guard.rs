@@ -127,25 +127,6 @@ pub fn gives_power(before: &RoleGraph, from: Option<&str>, after: &RoleGraph, to
     !(gained & power).is_empty()
 }
 
-/// The 403 of somebody who held a permission a moment ago.
-pub fn refusal(graph: &RoleGraph, permission: Permission, your_roles: &[String]) -> Error {
-    let granted_by: Vec<&str> = graph
-        .roles()
-        .map(|(role, _)| role)
-        .filter(|role| graph.effective(&[role]).contains(permission))
-        .collect();
-    Error::Forbidden(Box::new(
-        Problem::new(
-            StatusCode::FORBIDDEN,
-            "permission_denied",
-            format!("this needs the permission {permission}"),
-        )
-        .with("permission", permission.to_string())
-        .with("your_roles", your_roles)
-        .with("granted_by", granted_by),
-    ))
-}
-
 /// Puts `role` into its place. `direct` and `denied` are what it allowed by itself and denied in all before.
 fn place(
     mut graph: RoleGraph,

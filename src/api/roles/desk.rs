@@ -2,15 +2,14 @@
 
 use super::{Role, RolePatch, in_use, store};
 use crate::{
-    authz::{CustomRole, Permission, PermissionSet, RoleGraph, guard},
-    caller::refused,
+    authz::{CustomRole, PermissionSet, RoleGraph, guard},
+    caller::Caller,
     error::Result,
-    ids::UserId,
     tenancy::TenantTx,
 };
 
-pub struct Desk {
-    pub graph: RoleGraph,
+pub struct Desk<'a> {
+    pub graph: &'a RoleGraph,
     /// All that the writer may do.
     pub own: PermissionSet,
 }
@@ -24,42 +23,29 @@ pub struct Change {
     pub gives_power: bool,
 }
 
-impl Desk {
-    /// Reads it all in `tx`. Where that has [its turn](store::take_turn), nothing of it changes before it commits; and
-    /// since others may have had theirs while it waited, the door's question is asked once more.
-    pub async fn of(tx: &mut TenantTx, writer: UserId, permission: Permission) -> Result<Self> {
-        let graph = RoleGraph::load(tx).await?;
-        let Some((roles, suspended)) = store::select_member(tx, writer).await? else {
-            return Err(refused("not_a_member", "you are no member of this organisation (any more)"));
-        };
-        if suspended {
-            return Err(refused("member_suspended", "an admin of this organisation has suspended you"));
-        }
-        let own = graph.effective(&roles);
-        if !own.contains(permission) {
-            return Err(guard::refusal(&graph, permission, &roles));
-        }
-        Ok(Self { graph, own })
+impl<'a> Desk<'a> {
+    pub fn of(graph: &'a RoleGraph, writer: &Caller) -> Self {
+        Self { graph, own: writer.own(graph) }
     }
 
     /// # Errors
     /// Those of [`guard::update`].
     pub fn change(&self, role: &Role, patch: RolePatch) -> Result<Change> {
         let rules = patch.apply(role);
-        let graph = guard::update(&self.graph, self.own, &role.name, &rules)?;
-        let gives_power = guard::gives_power(&self.graph, Some(&role.name), &graph, &rules.name);
+        let graph = guard::update(self.graph, self.own, &role.name, &rules)?;
+        let gives_power = guard::gives_power(self.graph, Some(&role.name), &graph, &rules.name);
         Ok(Change { graph, moved: (role.name.clone(), rules.name.clone()), rules, gives_power })
     }
 
     /// # Errors
     /// Those of [`guard::delete`], and 409 `role_in_use` where `members` are to get nothing in its place.
     pub fn removal(&self, role: &Role, move_to: Option<&str>, members: i64) -> Result<Change> {
-        let graph = guard::delete(&self.graph, self.own, &role.name, move_to)?;
+        let graph = guard::delete(self.graph, self.own, &role.name, move_to)?;
         if members > 0 && move_to.is_none() {
             return Err(in_use(&role.name, members));
         }
         let gives_power =
-            move_to.is_some_and(|other| guard::gives_power(&self.graph, Some(&role.name), &graph, other));
+            move_to.is_some_and(|other| guard::gives_power(self.graph, Some(&role.name), &graph, other));
         let moved = (role.name.clone(), move_to.unwrap_or(&role.name).to_owned());
         Ok(Change { graph, rules: role.rules(), moved, gives_power })
     }
@@ -69,7 +55,7 @@ impl Desk {
     pub async fn check_owners(&self, tx: &mut TenantTx, change: &Change) -> Result<()> {
         let before = store::select_owners(tx).await?;
         let after: Vec<_> = before.iter().map(|roles| change.of_member(roles)).collect();
-        guard::keeps_an_owner((&self.graph, &before), (&change.graph, &after))
+        guard::keeps_an_owner((self.graph, &before), (&change.graph, &after))
     }
 }
 

@@ -13,7 +13,6 @@ use crate::{
         Resource::Roles,
         RoleGraph, guard,
     },
-    caller::Caller,
     error::{Error, OptionExt as _, Problem, Result},
     extract::{ETag, IfMatch, Json, Path, Query, SignedIn, TenantDb},
     ids::RoleId,
@@ -162,24 +161,21 @@ async fn create_role(
     State(state): State<AppState>,
     db: TenantDb,
     signed_in: SignedIn,
-    (caller, trail): (Caller, Trail),
+    trail: Trail,
     Json(new): Json<NewRole>,
 ) -> Result<Response> {
-    let mut tx = db.begin().await?;
-    store::take_turn(&mut tx).await?;
-    let desk = Desk::of(&mut tx, signed_in.user, Permission { resource: Roles, action: Create }).await?;
+    let mut turn = db.in_turn().await?;
+    let desk = Desk::of(&turn.graph, &turn.caller);
     let NewRole { name, description, inherits, permissions, denied } = new;
     let rules = CustomRole { name, inherits, permissions, denied };
-    let graph = guard::create(&desk.graph, desk.own, &rules)?;
-    if guard::gives_power(&desk.graph, None, &graph, &rules.name) {
+    let graph = guard::create(desk.graph, desk.own, &rules)?;
+    if guard::gives_power(desk.graph, None, &graph, &rules.name) {
         signed_in.check_fresh(&state.clock)?;
     }
-    let role = store::insert(&mut tx, &rules.clone().distinct(), &description, trail.at).await?;
+    let role = store::insert(&mut turn.tx, &rules.clone().distinct(), &description, trail.at).await?;
     let entry = audit::Entry::new("role.created", "role", role.id.uuid().to_string()).after(role.audited());
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
-    store::tell(&mut tx).await?;
-    tx.commit().await?;
-    state.authz.forget(caller.org());
+    audit::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
+    turn.commit(&state).await?;
     let location = [(header::LOCATION, format!("/api/v1/roles/{}", role.id))];
     Ok((StatusCode::CREATED, location, tagged(role)).into_response())
 }
@@ -205,34 +201,31 @@ async fn update_role(
     db: TenantDb,
     Path(id): Path<RoleId>,
     expected: IfMatch,
-    signed_in: Result<SignedIn>,
-    (caller, trail): (Caller, Trail),
+    trail: Trail,
     Json(patch): Json<RolePatch>,
 ) -> Result<Response> {
-    let mut tx = db.begin().await?;
-    store::take_turn(&mut tx).await?;
-    let before = store::select(&mut tx, id).await?.or_not_found()?;
-    let signed_in = signed_in?;
+    let mut turn = db.in_turn().await?;
+    let before = store::select(&mut turn.tx, id).await?.or_not_found()?;
+    let signed_in = SignedIn::of(&turn.caller)?;
     expected.check(before.version)?;
-    let desk = Desk::of(&mut tx, signed_in.user, Permission { resource: Roles, action: Update }).await?;
+    let desk = Desk::of(&turn.graph, &turn.caller);
     let description = patch.description.clone().unwrap_or(before.description.clone());
     let change = desk.change(&before, patch)?;
-    desk.check_owners(&mut tx, &change).await?;
+    desk.check_owners(&mut turn.tx, &change).await?;
     if change.gives_power {
         signed_in.check_fresh(&state.clock)?;
     }
-    let role = store::update(&mut tx, id, &change.rules.clone().distinct(), &description, trail.at).await?;
+    let role =
+        store::update(&mut turn.tx, id, &change.rules.clone().distinct(), &description, trail.at).await?;
     if role.name != before.name {
-        store::replace_in_members(&mut tx, &before.name, &role.name).await?;
-        store::replace_in_heirs(&mut tx, &before.name, &role.name, trail.at).await?;
+        store::replace_in_members(&mut turn.tx, &before.name, &role.name).await?;
+        store::replace_in_heirs(&mut turn.tx, &before.name, &role.name, trail.at).await?;
     }
     let entry = audit::Entry::new("role.updated", "role", id.uuid().to_string())
         .before(before.audited())
         .after(role.audited());
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
-    store::tell(&mut tx).await?;
-    tx.commit().await?;
-    state.authz.forget(caller.org());
+    audit::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
+    turn.commit(&state).await?;
     Ok(tagged(role).into_response())
 }
 
@@ -248,32 +241,28 @@ async fn delete_role(
     Path(id): Path<RoleId>,
     expected: IfMatch,
     Query(farewell): Query<Farewell>,
-    signed_in: Result<SignedIn>,
-    (caller, trail): (Caller, Trail),
+    trail: Trail,
 ) -> Result<StatusCode> {
-    let mut tx = db.begin().await?;
-    store::take_turn(&mut tx).await?;
-    let role = store::select(&mut tx, id).await?.or_not_found()?;
-    let signed_in = signed_in?;
+    let mut turn = db.in_turn().await?;
+    let role = store::select(&mut turn.tx, id).await?.or_not_found()?;
+    let signed_in = SignedIn::of(&turn.caller)?;
     expected.check(role.version)?;
-    let desk = Desk::of(&mut tx, signed_in.user, Permission { resource: Roles, action: Delete }).await?;
-    let members = store::count_members(&mut tx, &role.name).await?;
+    let members = store::count_members(&mut turn.tx, &role.name).await?;
+    let desk = Desk::of(&turn.graph, &turn.caller);
     let change = desk.removal(&role, farewell.move_to.as_deref(), members)?;
-    desk.check_owners(&mut tx, &change).await?;
+    desk.check_owners(&mut turn.tx, &change).await?;
     if change.gives_power {
         signed_in.check_fresh(&state.clock)?;
     }
     if let Some(other) = &farewell.move_to {
-        store::replace_in_members(&mut tx, &role.name, other).await?;
+        store::replace_in_members(&mut turn.tx, &role.name, other).await?;
     }
-    store::delete(&mut tx, id).await?;
+    store::delete(&mut turn.tx, id).await?;
     let entry = audit::Entry::new("role.deleted", "role", id.uuid().to_string())
         .before(role.audited())
         .after(json!({"moved_to": farewell.move_to, "members": members}));
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
-    store::tell(&mut tx).await?;
-    tx.commit().await?;
-    state.authz.forget(caller.org());
+    audit::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
+    turn.commit(&state).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

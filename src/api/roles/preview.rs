@@ -3,7 +3,7 @@
 use super::{RolePatch, desk::Desk, is_name, store};
 use crate::{
     api::given,
-    authz::{Action::Update, Permission, PermissionSet, Resource::Roles},
+    authz::{PermissionSet, RoleGraph},
     error::{OptionExt as _, Result},
     extract::{Json, Path, SignedIn, TenantDb},
     ids::{RoleId, UserId},
@@ -107,13 +107,14 @@ pub struct RecentUse {
 pub async fn preview_role(
     db: TenantDb,
     Path(id): Path<RoleId>,
-    signed_in: Result<SignedIn>,
     trail: Trail,
     Json(proposed): Json<ProposedChange>,
 ) -> Result<Json<Preview>> {
-    let mut tx = db.read().await?;
+    let (mut tx, caller) = db.read_as().await?;
     let role = store::select(&mut tx, id).await?.or_not_found()?;
-    let desk = Desk::of(&mut tx, signed_in?.user, Permission { resource: Roles, action: Update }).await?;
+    SignedIn::of(&caller)?;
+    let graph = RoleGraph::load(&mut tx).await?;
+    let desk = Desk::of(&graph, &caller);
     let ProposedChange { name, description, inherits, permissions, denied, delete, move_to } = proposed;
     let change = if delete {
         let members = store::count_members(&mut tx, &role.name).await?;

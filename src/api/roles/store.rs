@@ -10,24 +10,6 @@ use crate::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Whoever changes who may do what in an org takes turns: two changes that are each fine alone could close a cycle or
-/// take the last owner away together. Lasts to the end of the transaction.
-pub async fn take_turn(tx: &mut TenantTx) -> Result<()> {
-    sqlx::query!(
-        "update org_control set policy_version = policy_version + 1 where org_id = $1",
-        tx.org().uuid()
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Tells every replica, when the transaction commits. Last: other orgs' changes wait from here on.
-pub async fn tell(tx: &mut TenantTx) -> Result<()> {
-    sqlx::query!("select control_change('policy', $1, null)", tx.org().uuid()).execute(&mut **tx).await?;
-    Ok(())
-}
-
 struct RoleRow {
     id: RoleId,
     name: String,
@@ -201,16 +183,6 @@ pub async fn replace_in_heirs(tx: &mut TenantTx, from: &str, to: &str, at: Offse
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-/// A member's roles, and whether they are suspended.
-pub async fn select_member(tx: &mut TenantTx, user: UserId) -> Result<Option<(Vec<String>, bool)>> {
-    let row = sqlx::query!(
-        "select roles, status from members where org_id = $1 and user_id = $2",
-        tx.org().uuid(),
-        user.uuid()
-    );
-    Ok(row.fetch_optional(&mut **tx).await?.map(|row| (row.roles, row.status == "suspended")))
 }
 
 /// The distinct sets of roles of active members who are owners among other things.

@@ -8,7 +8,7 @@ use crate::{
     tenancy::gate::Letter,
     trail::Trail,
 };
-use serde_json::Value;
+use serde_json::json;
 use time::OffsetDateTime;
 
 pub struct ExportedPerson {
@@ -115,13 +115,12 @@ pub enum Deleted {
 
 /// Ends the account of `person`, and tells them at the address they had.
 pub async fn delete_account(pools: &Pools, person: UserId, trail: &Trail) -> Result<Deleted> {
-    let letter = Letter::new(Template::AccountDeleted, Value::Null);
+    let letter = Letter::new(Template::AccountDeleted, json!({}));
     let row = sqlx::query!(
         r#"select sole_owner_of as "sole_owner_of!", ended as "ended!: Vec<SessionId>"
-           from gate_delete_account($1, $2, $3, $4)"#,
+           from gate_delete_account($1, $2, $3)"#,
         person.uuid(),
-        letter.id.uuid(),
-        letter.template.as_str(),
+        letter.to_json(),
         trail.to_json()
     )
     .fetch_one(&pools.app)

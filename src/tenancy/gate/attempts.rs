@@ -65,12 +65,10 @@ pub async fn account_locked(
     trail: &Trail,
 ) -> Result<()> {
     sqlx::query!(
-        "select gate_account_locked($1, $2, $3, $4, $5, $6)",
+        "select gate_account_locked($1, $2, $3, $4)",
         email,
         budget.attempts,
-        letter.id.uuid(),
-        letter.template.as_str(),
-        letter.params,
+        letter.to_json(),
         trail.to_json()
     )
     .execute(&pools.app)

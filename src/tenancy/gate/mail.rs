@@ -77,16 +77,6 @@ pub async fn queue_mail(
     letter: &Letter,
     at: OffsetDateTime,
 ) -> Result<()> {
-    sqlx::query!(
-        "select gate_mail($1, $2, $3, $4, $5, $6)",
-        letter.id.uuid(),
-        recipient,
-        letter.template.as_str(),
-        letter.params,
-        letter.secret,
-        at
-    )
-    .execute(&mut **tx)
-    .await?;
+    sqlx::query!("select gate_mail($1, $2, $3)", recipient, letter.to_json(), at).execute(&mut **tx).await?;
     Ok(())
 }

@@ -54,15 +54,13 @@ pub async fn confirm_totp(
     trail: &Trail,
 ) -> Result<bool> {
     let confirmed = sqlx::query_scalar!(
-        "select gate_confirm_totp($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "select gate_confirm_totp($1, $2, $3, $4, $5, $6, $7)",
         person.uuid(),
         shown.sealed,
         shown.step,
         shown.session.uuid(),
         recovery_codes,
-        letter.id.uuid(),
-        letter.template.as_str(),
-        letter.params,
+        letter.to_json(),
         trail.to_json()
     );
     Ok(confirmed.fetch_one(&pools.app).await? == Some(true))
@@ -104,11 +102,9 @@ pub async fn renew_recovery_codes(
 /// False where there was none to take off.
 pub async fn disable_totp(pools: &Pools, person: UserId, letter: &Letter, trail: &Trail) -> Result<bool> {
     let disabled = sqlx::query_scalar!(
-        "select gate_disable_totp($1, $2, $3, $4, $5)",
+        "select gate_disable_totp($1, $2, $3)",
         person.uuid(),
-        letter.id.uuid(),
-        letter.template.as_str(),
-        letter.params,
+        letter.to_json(),
         trail.to_json()
     );
     Ok(disabled.fetch_one(&pools.app).await? == Some(true))
