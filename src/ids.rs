@@ -111,6 +111,8 @@ ids! {
     AuditEventId = "aud";
     /// A mail to be sent.
     MailId = "eml";
+    /// An exception from a tier's limits.
+    OverrideId = "ovr";
     /// One request, as named in `X-Request-Id`, logs and problems.
     RequestId = "req";
 }

@@ -36,6 +36,8 @@ use utoipa::{
         (name = "orders", description = "What was bought."),
         (name = "operator: orgs", description = "The organisations, for operators."),
         (name = "operator: tiers", description = "The tiers, for operators."),
+        (name = "operator: overrides", description = "Exceptions from tiers that end by themselves, for operators."),
+        (name = "operator: limits", description = "What holds for whom, for operators."),
         (name = "operator: keys", description = "What access tokens are signed with, for operators.")
     )
 )]

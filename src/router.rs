@@ -49,7 +49,13 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         products::routes(),
         orders::routes(),
     ];
-    let operators = [operator::orgs::routes(), operator::tiers::routes(), operator::keys::routes()];
+    let operators = [
+        operator::orgs::routes(),
+        operator::tiers::routes(),
+        operator::overrides::routes(),
+        operator::limits::routes(),
+        operator::keys::routes(),
+    ];
 
     let mut api = OpenApiRouter::new();
     for room in public {

@@ -14,10 +14,11 @@ use crate::{
     config::Config,
     db::Pools,
     decisions::Decisions,
+    error::Result,
     ids::{ApiKeyId, OrgId, SessionId},
-    limits::{IpLimiter, Limits, Mode, Policy, Scope, Subject, TierBook, TierPlan, Unit},
+    limits::{IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit},
     page::CursorKey,
-    tenancy::{OrgDirectory, PlatformDb, gate},
+    tenancy::{Control, OrgDirectory, PlatformDb, gate},
     vault::{self, Vault},
 };
 use anyhow::anyhow;
@@ -48,6 +49,8 @@ pub struct Inner {
     pub decisions: Decisions,
     /// The tiers, compiled.
     pub tiers: TierBook,
+    /// The plans that overrides make of them.
+    pub overrides: OverrideBook,
     /// Decides how much a tier may do.
     pub limits: Limits,
     /// Decides how much an address may do before it is known who asks.
@@ -129,6 +132,7 @@ impl AppState {
             authz: remembered.authz,
             decisions: Decisions::default(),
             tiers: remembered.tiers,
+            overrides: OverrideBook::new(clock.clone()),
             freshness,
             pools,
             config,
@@ -145,7 +149,22 @@ impl Inner {
             Some(Subject::User(user)) => self.authz.tier_at_hand(org, user),
             Some(Subject::ApiKey(_)) | None => None,
         };
-        self.tiers.plan_at_hand(&self.directory.at_hand(org)?.tier, own.as_deref())
+        let control = self.directory.at_hand(org)?;
+        let plan = self.tiers.plan_at_hand(&control.tier, own.as_deref())?;
+        Some(self.overrides.apply(org, &control, who, plan))
+    }
+
+    /// The plan that holds for somebody now: of the org's tier, for a member who has the limits of another with those, and
+    /// with the overrides there are for either.
+    pub async fn plan(
+        &self,
+        org: OrgId,
+        control: &Arc<Control>,
+        who: Subject,
+        members_own: Option<&str>,
+    ) -> Result<Arc<TierPlan>> {
+        let plan = self.tiers.plan_for(&control.tier, members_own).await?;
+        Ok(self.overrides.apply(org, control, Some(who), plan))
     }
 }
 
@@ -210,11 +229,7 @@ impl Remembered {
     }
 }
 
-async fn recall_revoked(
-    pools: &Pools,
-    revoked: &RevokedSessions,
-    lifetime: Duration,
-) -> crate::error::Result<()> {
+async fn recall_revoked(pools: &Pools, revoked: &RevokedSessions, lifetime: Duration) -> Result<()> {
     for session in gate::sessions_revoked_within(pools, lifetime).await? {
         revoked.add(session);
     }

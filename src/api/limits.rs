@@ -31,7 +31,8 @@ pub struct Limits {
     responses((status = 200, description = "Every policy, with what is left of it and where it comes from.", body = Limits)))]
 async fn get_limits(State(state): State<AppState>, caller: Caller) -> Result<Json<Limits>> {
     let control = state.directory.get(caller.org()).await?;
-    let plan = state.tiers.plan_for(&control.tier, caller.tier()).await?;
-    let data = state.limits.peek(caller.org(), subject(caller.actor()), &plan, 1).await;
+    let who = subject(caller.actor());
+    let plan = state.plan(caller.org(), &control, who, caller.tier()).await?;
+    let data = state.limits.peek(caller.org(), who, &plan, 1).await;
     Ok(Json(Limits { data }))
 }

@@ -1,7 +1,8 @@
 //! A line of the audit as the org it belongs to reads it.
 
 use crate::ids::{
-    ApiKeyId, AuditEventId, CategoryId, InvitationId, OrderId, OrgId, ProductId, RequestId, SessionId, UserId,
+    ApiKeyId, AuditEventId, CategoryId, InvitationId, OrderId, OrgId, OverrideId, ProductId, RequestId,
+    SessionId, UserId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -128,6 +129,7 @@ fn on_the_wire(kind: &str, id: Uuid) -> String {
         "category" => CategoryId::from_uuid(id).to_string(),
         "product" => ProductId::from_uuid(id).to_string(),
         "order" => OrderId::from_uuid(id).to_string(),
+        "override" => OverrideId::from_uuid(id).to_string(),
         _ => id.to_string(),
     }
 }
@@ -143,6 +145,7 @@ pub fn stored(name: &str) -> String {
         name.parse().map(CategoryId::uuid),
         name.parse().map(ProductId::uuid),
         name.parse().map(OrderId::uuid),
+        name.parse().map(OverrideId::uuid),
     ];
     ids.into_iter().flatten().next().map_or(name.to_owned(), |id| id.to_string())
 }

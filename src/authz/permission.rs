@@ -33,6 +33,8 @@ words! {
         Orders = "orders",
         PlatformOrgs = "platform_orgs",
         PlatformTiers = "platform_tiers",
+        PlatformOverrides = "platform_overrides",
+        PlatformLimits = "platform_limits",
         PlatformKeys = "platform_keys",
     }
 }

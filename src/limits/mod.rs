@@ -18,6 +18,7 @@ mod ip;
 mod mix;
 #[cfg(test)]
 mod model;
+mod overrides;
 mod permit;
 mod policy;
 mod rule;
@@ -33,6 +34,7 @@ pub use either::Limits;
 pub use engine::Limiter;
 pub use headers::Headers;
 pub use ip::IpLimiter;
+pub use overrides::OverrideBook;
 pub use permit::Permit;
 pub use policy::{Fault, Mode, Policy, Scope, Unit};
 pub use tier::{Subject, Tier, TierPlan};

@@ -47,12 +47,18 @@ impl Step {
 impl Rule {
     /// The caller has validated `policy`.
     pub fn new(policy: Policy, source: Arc<str>, at: OffsetDateTime, past: Box<[Step]>) -> Self {
+        let step = Step::new(&policy, at);
+        Self::at_step(policy, source, step, past)
+    }
+
+    /// `step` is what the policy says, since it does.
+    pub fn at_step(policy: Policy, source: Arc<str>, step: Step, past: Box<[Step]>) -> Self {
         let meter = match policy.unit {
             Unit::Requests => Meter::Bucket(Bucket::new(policy.interval(), policy.burst)),
             Unit::Concurrent => Meter::Gauge,
         };
         let label = format!("\"{}\";r=", policy.name);
-        Self { source, label, meter, past, step: Step::new(&policy, at), policy }
+        Self { policy, source, label, meter, past, step }
     }
 
     /// The bucket of a rule that counts requests over time.

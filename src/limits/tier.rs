@@ -2,7 +2,7 @@
 
 use super::{
     policy::{Fault, Mode, Policy, Scope, Unit, is_slug},
-    rule::{Rule, Step, nanos},
+    rule::{Rule, Step},
 };
 use crate::ids::{ApiKeyId, UserId};
 use parking_lot::RwLock;
@@ -111,31 +111,10 @@ impl TierPlan {
         Ok(Self::of(tier.slug.as_str().into(), tier.version, tier.policies.iter().map(compile).collect()))
     }
 
-    /// The same plan but for one policy, which takes the place of the one of its name, or is added. `source` says
-    /// where it comes from (`override:ovr_..`), `at` since when it holds.
-    pub fn with_override(
-        &self,
-        policy: &Policy,
-        source: &str,
-        at: OffsetDateTime,
-    ) -> Result<Self, Vec<Fault>> {
-        let faults = policy.validate();
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let old = self.rules.iter().position(|rule| rule.policy.name == policy.name);
-        let past =
-            old.map(|place| &self.rules[place]).filter(|rule| rule.policy.continues(policy)).map(|rule| {
-                let steps = rule.past.iter().chain([&rule.step]);
-                steps.filter(|step| step.at < nanos(at)).copied().collect()
-            });
-        let rule = Arc::new(Rule::new(policy.clone(), source.into(), at, past.unwrap_or_default()));
-        let mut rules = self.rules.clone();
-        match old {
-            Some(place) => rules[place] = rule,
-            None => rules.push(rule),
-        }
-        Ok(Self::of(Arc::clone(&self.slug), self.version, rules))
+    /// The same tier with other rules.
+    #[must_use]
+    pub(super) fn with_rules(&self, rules: Vec<Arc<Rule>>) -> Self {
+        Self::of(Arc::clone(&self.slug), self.version, rules)
     }
 
     fn of(slug: Arc<str>, version: i64, rules: Vec<Arc<Rule>>) -> Self {
@@ -193,6 +172,11 @@ impl TierPlan {
     /// The policies, as compiled, in the tier's order.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.rules.iter().map(|rule| &rule.policy)
+    }
+
+    /// Those that apply to somebody.
+    pub fn policies_of(&self, who: Subject) -> impl Iterator<Item = &Policy> {
+        self.view(who).rules.iter().map(|rule| &rule.policy)
     }
 
     pub(super) fn rules(&self) -> &[Arc<Rule>] {

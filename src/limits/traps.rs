@@ -186,21 +186,6 @@ fn who_moves_to_a_tier_that_is_older_than_its_own_use_keeps_it() {
 }
 
 #[test]
-fn an_override_carries_what_was_used_there_and_back() {
-    let mut world = World::new();
-    let plan = world.plan([policy("user", Scope::User, 10, HOUR), policy("org", Scope::Org, 100, HOUR)]);
-    assert_eq!(world.passing(&plan, 10), 10);
-    let raised = policy("user", Scope::User, 40, HOUR);
-    let lifted = Arc::new(plan.with_override(&raised, "override:ovr_1", world.clock.now()).unwrap());
-    assert_eq!(world.passing(&lifted, 40), 30);
-    assert_eq!(world.reading(&lifted, "user").source, "override:ovr_1");
-    assert_eq!(world.reading(&lifted, "org").used, 40);
-    assert_eq!(world.passing(&plan, 10), 0);
-    world.clock.advance(HOUR);
-    assert_eq!(world.passing(&plan, 20), 10);
-}
-
-#[test]
 fn a_clock_set_back_locks_nobody_out() {
     let mut world = World::new();
     let plan = world.plan([policy("user", Scope::User, 10, MINUTE)]);

@@ -31,9 +31,10 @@ pub async fn rate_limit(
     else {
         return Err(Error::Internal(anyhow!("rate_limit stands below resolve_org")));
     };
-    let plan = state.tiers.plan_for(&control.tier, stance.tier()).await?;
+    let who = subject(&principal.actor);
+    let plan = state.plan(principal.org, control, who, stance.tier()).await?;
     // Permits of concurrency policies are held until the answer is made.
-    let decision = state.limits.decide(principal.org, subject(&principal.actor), &plan, door.cost).await;
+    let decision = state.limits.decide(principal.org, who, &plan, door.cost).await;
     let mut response =
         if decision.admitted { next.run(request).await } else { refusal(&decision).into_response() };
     tell(&decision, &mut response);

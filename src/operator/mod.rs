@@ -1,5 +1,7 @@
 //! The operators' rooms: members of the built-in org `platform`, across all orgs.
 
 pub mod keys;
+pub mod limits;
 pub mod orgs;
+pub mod overrides;
 pub mod tiers;

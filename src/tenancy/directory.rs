@@ -14,6 +14,8 @@ use std::{
     },
     time::Duration,
 };
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Remembered orgs; about 200 bytes each.
 const CAPACITY: u64 = 100_000;
@@ -28,6 +30,25 @@ pub struct Control {
     /// Goes up with every change of who may do what in the org.
     pub policy_version: i64,
     pub access: Access,
+    /// Those that hold, and those that ended within 32 days; oldest first.
+    pub overrides: Box<[Override]>,
+}
+
+/// An exception from a policy of the org's tier, as it is stored; it holds from `from` until just before `until`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Override {
+    pub id: Uuid,
+    /// The member it is for; with `api_key`, the whole org where neither is given.
+    pub user: Option<Uuid>,
+    pub api_key: Option<Uuid>,
+    pub policy: String,
+    pub quota: u32,
+    pub window_seconds: Option<u32>,
+    pub burst: Option<u32>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub from: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
 }
 
 /// What an org asks of whoever comes in, beside good credentials.

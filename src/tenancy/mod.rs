@@ -8,7 +8,7 @@ pub mod gate;
 mod platform;
 mod tx;
 
-pub use directory::{Access, Control, Opening, OrgDirectory, Status};
+pub use directory::{Access, Control, Opening, OrgDirectory, Override, Status};
 pub use platform::{PlatformDb, PlatformTx};
 pub use tx::{Mode, TenantTx};
 

@@ -1,7 +1,7 @@
 //! `PlatformDb`: the door of operators and workers, through policies written for the platform role by name.
 
 use super::tx::Held;
-use crate::{db::Pools, error::Result};
+use crate::{db::Pools, error::Result, ids::OrgId};
 use sqlx::{Executor as _, PgConnection};
 use std::ops::{Deref, DerefMut};
 
@@ -44,5 +44,18 @@ impl Deref for PlatformTx {
 impl DerefMut for PlatformTx {
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.0.get_mut()
+    }
+}
+
+impl PlatformTx {
+    /// The org that an operator names by its id or slug.
+    pub async fn org_named(&mut self, name: &str) -> Result<Option<OrgId>> {
+        let id = name.parse().ok().map(OrgId::uuid);
+        let found = sqlx::query_scalar!(
+            r#"select id as "id: OrgId" from orgs where id = $1 or slug = $2 and $1 is null"#,
+            id,
+            name
+        );
+        Ok(found.fetch_optional(&mut **self).await?)
     }
 }

@@ -5,6 +5,8 @@ use super::{
     support::{ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp},
 };
 use serde_json::json;
+use std::time::Duration;
+use time::format_description::well_known::Rfc3339;
 
 /// Operations that change something and are not in the audit, and why not.
 const NOT_RECORDED: [(&str, &str); 6] = [
@@ -118,6 +120,13 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         }
         "PUT /operator/v1/tiers/{slug}" => {
             operation.call(&app.operator().await, "/operator/v1/tiers/free").await
+        }
+        "POST /operator/v1/overrides" | "DELETE /operator/v1/overrides/{id}" => {
+            let expires_at = (app.clock.now() + Duration::from_mins(1)).format(&Rfc3339).unwrap();
+            let exception = json!({"org": acme.slug, "policy": "user", "quota": 7, "expires_at": expires_at, "reason": "a sale"});
+            let operator = app.operator().await;
+            let made = operator.post("/operator/v1/overrides", exception).await;
+            if operation.method == "post" { made } else { operator.delete(made.header("location")).await }
         }
         "POST /operator/v1/keys/rotate" => {
             let rotation = json!({"reason": "a drill", "force": true});

@@ -40,6 +40,7 @@ mod openapi;
 mod operator;
 mod orders;
 mod outage;
+mod overrides;
 mod own_resources;
 mod pages;
 mod passwords;

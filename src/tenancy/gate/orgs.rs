@@ -4,7 +4,7 @@ use crate::{
     db::Pools,
     error::{Error, Result, SqlExt as _},
     ids::{OrgId, UserId},
-    tenancy::{Access, Control, Status, TenantTx},
+    tenancy::{Access, Control, Override, Status, TenantTx},
     trail::Trail,
 };
 
@@ -12,7 +12,7 @@ pub async fn control(pools: &Pools, org: OrgId) -> Result<Option<Control>> {
     let row = sqlx::query!(
         r#"select status as "status!: Status", tier as "tier!", policy_version as "policy_version!",
                   require_mfa as "require_mfa!", require_verified_email as "require_verified_email!",
-                  allowed_ips as "allowed_ips!"
+                  allowed_ips as "allowed_ips!", overrides as "overrides!: sqlx::types::Json<Box<[Override]>>"
            from gate_org($1)"#,
         org.uuid()
     )
@@ -27,6 +27,7 @@ pub async fn control(pools: &Pools, org: OrgId) -> Result<Option<Control>> {
             require_verified_email: row.require_verified_email,
             allowed_ips: row.allowed_ips.into(),
         },
+        overrides: row.overrides.0,
     }))
 }
 
