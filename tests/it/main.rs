@@ -36,6 +36,7 @@ mod mail;
 mod members;
 mod my_orgs;
 mod my_sessions;
+mod neighbours;
 mod openapi;
 mod operator;
 mod orders;
