@@ -66,6 +66,7 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Redis {
     pub url: SecretString,
+    pub cluster: bool,
     pub timeout_milliseconds: u64,
     pub assumed_replicas: u32,
 }

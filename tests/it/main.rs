@@ -53,6 +53,7 @@ mod process;
 mod product_values;
 mod products;
 mod readme;
+mod redis_cluster;
 mod replicas;
 mod roles;
 mod roles_live;
