@@ -22,6 +22,8 @@ grant insula_platform to insula_owner;
 alter role insula_app set statement_timeout = '15s';
 alter role insula_app set lock_timeout = '5s';
 alter role insula_app set idle_in_transaction_session_timeout = '10s';
+-- A query whose client has hung up ends within a second, so that nobody piles up more of them than they may run.
+alter role insula_app set client_connection_check_interval = '1s';
 alter role insula_platform set idle_in_transaction_session_timeout = '60s';
 alter role insula_app set timezone = 'UTC';
 alter role insula_platform set timezone = 'UTC';

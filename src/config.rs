@@ -53,6 +53,10 @@ pub struct Database {
     pub platform_url: SecretString,
     pub owner_url: SecretString,
     pub app_connections: u32,
+    /// A quarter of them where not set.
+    pub org_connections: Option<u32>,
+    pub org_queue: usize,
+    pub gate_connections: u32,
     pub platform_connections: u32,
     pub acquire_seconds: u64,
     pub connect_seconds: u64,
@@ -62,6 +66,7 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Redis {
     pub url: SecretString,
+    pub cluster: bool,
     pub timeout_milliseconds: u64,
     pub assumed_replicas: u32,
 }
@@ -236,6 +241,8 @@ impl Config {
             ("AUTH__REFRESH_IDLE_DAYS", u64::from(self.auth.refresh_idle_days)),
             ("AUTH__SESSION_DAYS", u64::from(self.auth.session_days)),
             ("DATABASE__APP_CONNECTIONS", u64::from(self.database.app_connections)),
+            ("DATABASE__ORG_CONNECTIONS", self.database.org_connections.map_or(1, u64::from)),
+            ("DATABASE__GATE_CONNECTIONS", u64::from(self.database.gate_connections)),
             ("DATABASE__PLATFORM_CONNECTIONS", u64::from(self.database.platform_connections)),
             ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
@@ -310,6 +317,14 @@ impl Config {
     }
 }
 
+impl Database {
+    /// How many of the connections that serve tenants one org may use at a time.
+    pub fn connections_of_an_org(&self) -> usize {
+        let quarter = (self.app_connections / 4).max(1);
+        self.org_connections.unwrap_or(quarter).min(self.app_connections) as usize
+    }
+}
+
 impl IpLimit {
     /// Quota and burst of a whole network.
     pub fn of_networks(&self) -> (u32, u32) {
@@ -367,6 +382,17 @@ mod tests {
         let of_networks = |toml| Config::with(toml).unwrap().limits.ip.of_networks();
         assert_eq!(of_networks(""), (240, 120));
         assert_eq!(of_networks("[limits.ip]\nburst = 10\nnetwork_quota_per_minute = 7"), (7, 40));
+    }
+
+    #[test]
+    fn an_org_has_a_quarter_of_the_connections_and_at_least_one_unless_told_otherwise() {
+        let of_an_org = |toml: &str| {
+            Config::with(&format!("[database]\n{toml}")).unwrap().database.connections_of_an_org()
+        };
+        assert_eq!(of_an_org(""), 4);
+        assert_eq!(of_an_org("app_connections = 3"), 1);
+        assert_eq!(of_an_org("app_connections = 10\norg_connections = 5"), 5);
+        assert_eq!(of_an_org("app_connections = 10\norg_connections = 50"), 10);
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub enum Error {
     /// 503: try again in a moment.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// 503: send fewer at a time.
+    #[error("too many requests of one organisation at a time")]
+    Crowded,
     /// 500: call us.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
@@ -215,6 +218,15 @@ impl Error {
             | Self::Limited(problem) => *problem,
             Self::Unavailable(detail) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Crowded => Problem {
+                kind: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity".to_owned(),
+                ..Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "temporary_reduced_capacity",
+                    "too many requests of your organisation are being worked on: send fewer at a time, and try again in a moment",
+                )
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            },
             Self::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "internal error");
                 Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)

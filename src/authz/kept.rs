@@ -65,6 +65,7 @@ struct Reading {
 enum Failure {
     NoSuchOrg,
     Unavailable(&'static str),
+    Crowded,
     Other(String),
 }
 
@@ -209,6 +210,7 @@ impl From<Error> for Failure {
         match error {
             Error::NotFound => Self::NoSuchOrg,
             Error::Unavailable(why) => Self::Unavailable(why),
+            Error::Crowded => Self::Crowded,
             error => Self::Other(format!("{error:#}")),
         }
     }
@@ -219,6 +221,7 @@ impl Failure {
         match self {
             Self::NoSuchOrg => Error::NotFound,
             Self::Unavailable(why) => Error::Unavailable(why),
+            Self::Crowded => Error::Crowded,
             Self::Other(cause) => Error::Internal(anyhow!("{cause}")),
         }
     }

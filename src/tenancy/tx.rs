@@ -6,7 +6,7 @@
 
 use super::directory::Opening;
 use crate::{
-    db::Pools,
+    db::{Permit, Pools},
     error::{Error, Result},
     ids::OrgId,
 };
@@ -37,9 +37,9 @@ impl TenantTx {
     /// Opens a transaction of `org`; the same round trip answers the org's control row as it is now.
     ///
     /// # Errors
-    /// 503 when no connection is to be had, 404 when there is no such org.
+    /// 503 when no connection is to be had or the org has too many already, 404 when there is no such org.
     pub async fn begin(pools: &Pools, org: OrgId, mode: Mode) -> Result<(Self, Opening)> {
-        let mut tx = Self { connection: Held::take(&pools.app).await?, org };
+        let mut tx = Self { connection: Held::of_an_org(pools, org).await?, org };
         let begin = match mode {
             Mode::Read => "begin read only",
             Mode::Write => "begin",
@@ -95,6 +95,8 @@ impl DerefMut for TenantTx {
 pub(super) struct Held {
     // Two places instead of an option to unwrap: `Some` until drop takes it.
     connection: Option<PoolConnection<Postgres>>,
+    /// Goes when the connection is back in the pool, or closed, and no earlier.
+    permit: Option<Permit>,
     clean: bool,
 }
 
@@ -104,7 +106,15 @@ const ROLLBACK: Duration = Duration::from_secs(2);
 impl Held {
     #[expect(clippy::disallowed_methods, reason = "the one home of borrowed connections")]
     pub(super) async fn take(pool: &sqlx::PgPool) -> Result<Self> {
-        Ok(Self { connection: Some(pool.acquire().await?), clean: false })
+        Ok(Self { connection: Some(pool.acquire().await?), permit: None, clean: false })
+    }
+
+    /// Who has to wait for a permit holds no connection, and stands in nobody's way in the queue for one.
+    async fn of_an_org(pools: &Pools, org: OrgId) -> Result<Self> {
+        let permit = pools.permits.take(org).await?;
+        let mut held = Self::take(&pools.app).await?;
+        held.permit = Some(permit);
+        Ok(held)
     }
 
     pub(super) fn finished(&mut self) {
@@ -125,19 +135,27 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if self.clean {
-            return;
-        }
+        let permit = self.permit.take();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(connection.detach());
             return;
         };
+        if self.clean {
+            runtime.spawn(async move {
+                connection.return_to_pool().await;
+                drop(permit);
+            });
+            return;
+        }
         // After the answer, so that a read costs two round trips and not three.
         runtime.spawn(async move {
             let rollback = connection.execute(sqlx::raw_sql("rollback"));
-            if !matches!(tokio::time::timeout(ROLLBACK, rollback).await, Ok(Ok(_))) {
+            if matches!(tokio::time::timeout(ROLLBACK, rollback).await, Ok(Ok(_))) {
+                connection.return_to_pool().await;
+            } else {
                 connection.detach().close_hard().await.ok();
             }
+            drop(permit);
         });
     }
 }

@@ -3,7 +3,7 @@
 use super::support::{Database, TestApp, cog, until};
 use futures::future::join_all;
 use insula::{
-    ids::{OrgId, UserId},
+    ids::OrgId,
     tenancy::{Mode, TenantTx, gate},
 };
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
@@ -21,7 +21,9 @@ const CONNECTIONS: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_given_up_at_any_moment_leaves_no_organisation_on_its_connection() {
-    let app = TestApp::start_with(&format!("[database]\napp_connections = {CONNECTIONS}")).await;
+    let settings =
+        format!("[database]\napp_connections = {CONNECTIONS}\norg_connections = {}", CONNECTIONS / 2);
+    let app = TestApp::start_with(&settings).await;
     let orgs = [app.org().await, app.org().await];
     for org in &orgs {
         org.owner.post("/api/v1/products", cog()).await.expect(201);
@@ -45,8 +47,12 @@ async fn a_transaction_given_up_at_any_moment_leaves_no_organisation_on_its_conn
             if done.is_some() { &finished } else { &given_up }.fetch_add(1, Ordering::Relaxed);
 
             if round.is_multiple_of(8) {
-                let asked = gate::user(pools, UserId::new()).await.unwrap().unwrap();
-                assert_eq!(asked.name, "", "a connection outside any transaction is set to an organisation");
+                let asked = gate::api_key(pools, b"any").await.unwrap().unwrap();
+                assert_eq!(
+                    asked.scopes,
+                    [""],
+                    "a connection outside any transaction is set to an organisation"
+                );
             }
             if round % 8 == 4 {
                 let other = orgs[usize::from(!dice.is_multiple_of(2))].id;
@@ -58,7 +64,8 @@ async fn a_transaction_given_up_at_any_moment_leaves_no_organisation_on_its_conn
 
     // Else the dice were loaded, and nothing was shown.
     assert!(finished.into_inner() > 500 && given_up.into_inner() > 5_000);
-    let all = (0..CONNECTIONS).map(|_| TenantTx::begin(pools, orgs[0].id, Mode::Read));
+    until("every permit is given back", async || pools.permits.held() == 0).await;
+    let all = (0..CONNECTIONS as usize).map(|at| TenantTx::begin(pools, orgs[at % 2].id, Mode::Read));
     let held: Vec<_> = join_all(all).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(held.len(), CONNECTIONS as usize, "every connection is there to be borrowed");
     drop(held);

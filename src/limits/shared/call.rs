@@ -7,6 +7,7 @@ use super::{
         rule::Rule,
         tier::{Subject, View},
     },
+    births::Births,
     keys,
 };
 use crate::ids::OrgId;
@@ -14,8 +15,15 @@ use redis::ScriptInvocation;
 use std::sync::Arc;
 
 /// `terms`: 1 to charge or 0 to look, the cost, and when the first Redis was born.
-pub(super) fn fill(call: &mut ScriptInvocation<'_>, org: OrgId, who: Subject, view: &View, terms: &[u64; 3]) {
-    call.key(keys::BORN).arg(terms);
+pub(super) fn fill(
+    call: &mut ScriptInvocation<'_>,
+    births: &Births,
+    org: OrgId,
+    who: Subject,
+    view: &View,
+    terms: &[u64; 3],
+) {
+    call.key(births.beside(&org.to_string())).arg(terms);
     for (rule, bucket) in view.buckets().filter_map(|rule| Some((rule, rule.bucket()?))) {
         let made = keys::made(org, who, rule);
         let shadow = u64::from(rule.is_shadow());

@@ -4,8 +4,6 @@ use super::super::{policy::Scope, rule::Rule, tier::Subject};
 use crate::ids::OrgId;
 use uuid::Uuid;
 
-/// When this Redis was born: missing once it has lost its data.
-pub(super) const BORN: &str = "rl:born";
 /// When each replica was last heard of.
 pub(super) const REPLICAS: &str = "rl:replicas";
 

@@ -1,16 +1,15 @@
 //! The way to Redis: one connection, two scripts, and a time after which nobody waits for an answer.
 
 use super::{
+    births::Births,
     breaker::{Breaker, Line},
     keys,
     replicas::SILENCE,
+    wire::{Server, Wire},
 };
 use crate::config;
 use anyhow::Context as _;
-use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, Script, ScriptInvocation, aio::MultiplexedConnection,
-};
-use secrecy::ExposeSecret as _;
+use redis::{FromRedisValue, Script, ScriptInvocation};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -18,12 +17,13 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Link {
-    client: Client,
+    server: Server,
+    births: Births,
     /// How long a decision waits.
     patience: Duration,
     decide: Script,
     beat: Script,
-    breaker: Breaker<MultiplexedConnection>,
+    breaker: Breaker<Wire>,
 }
 
 /// What a heartbeat brings.
@@ -35,15 +35,29 @@ pub(super) struct Beat {
 
 impl Link {
     pub fn new(config: &config::Redis) -> anyhow::Result<Self> {
-        let client = Client::open(config.url.expose_secret())
-            .context("INSULA_REDIS__URL: is no address of a Redis; it looks like redis://host:6379")?;
+        let server = Server::new(config, PATIENCE)?;
         Ok(Self {
-            client,
+            births: if server.is_cluster() { Births::of_a_cluster() } else { Births::One },
+            server,
             patience: Duration::from_millis(config.timeout_milliseconds),
             decide: Script::new(include_str!("decide.lua")),
             beat: Script::new(include_str!("beat.lua")),
             breaker: Breaker::open(),
         })
+    }
+
+    pub fn births(&self) -> &Births {
+        &self.births
+    }
+
+    /// The first Redis of the installation is new as a whole: what is missing in it later has been lost.
+    pub async fn tell_births(&self, connection: &mut Wire, born: u64) -> anyhow::Result<()> {
+        for key in self.births.of_slots() {
+            let mut call = redis::cmd("SET");
+            call.arg(key).arg(born).arg("NX");
+            within(PATIENCE, call.query_async::<()>(connection)).await?;
+        }
+        Ok(())
     }
 
     /// A decision's call, to be filled in.
@@ -66,14 +80,14 @@ impl Link {
 
     /// Says that `replica` lives, on a new connection where there is none; that is not used by anybody else before
     /// [`mended`](Self::mended) is called with it.
-    pub async fn beat(&self, replica: &str) -> anyhow::Result<(Beat, Option<MultiplexedConnection>)> {
+    pub async fn beat(&self, replica: &str) -> anyhow::Result<(Beat, Option<Wire>)> {
         let line = self.breaker.line();
         let mut connection = match &line {
             Some(line) => line.connection.clone(),
             None => self.connect().await?,
         };
         let mut call = self.beat.key(keys::REPLICAS);
-        call.key(keys::BORN).arg(replica).arg(SILENCE.as_millis());
+        call.key(self.births.beside(keys::REPLICAS)).arg(replica).arg(SILENCE.as_millis());
         match within(self.patience, call.invoke_async(&mut connection)).await {
             Ok((replicas, born)) => Ok((Beat { replicas, born }, line.is_none().then_some(connection))),
             Err(error) => {
@@ -85,7 +99,7 @@ impl Link {
         }
     }
 
-    pub fn mended(&self, connection: MultiplexedConnection) {
+    pub fn mended(&self, connection: Wire) {
         self.breaker.close(connection);
     }
 
@@ -107,14 +121,12 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
-        // All times are ours.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    async fn connect(&self) -> anyhow::Result<Wire> {
         // Boxed: it is large, rare, and part of every future that opens the house.
-        within(PATIENCE, Box::pin(self.client.get_multiplexed_async_connection_with_config(&config))).await
+        within(PATIENCE, Box::pin(self.server.connect())).await
     }
 
-    fn trip(&self, line: &Line<MultiplexedConnection>, error: &anyhow::Error) {
+    fn trip(&self, line: &Line<Wire>, error: &anyhow::Error) {
         if self.breaker.trip(line) {
             tracing::warn!("Redis: {error:#}; until it answers again, this replica limits to its share");
         }

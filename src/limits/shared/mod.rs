@@ -19,8 +19,14 @@
 //!
 //! Places among concurrent requests (`concurrent` policies) are counted by each replica for itself. A tier's change
 //! reaches the replicas within a second of each other; until then a count is carried back and forth between the rules,
-//! and who has used more than a smaller burst owes that burst only. One primary is expected, not a Redis Cluster.
+//! and who has used more than a smaller burst owes that burst only.
+//!
+//! **Redis Cluster** (`redis.cluster`). All of an org's keys are in one hash slot. A node can lose its data alone, so each
+//! slot says for itself when it was born: all of them when the installation's first Redis is, so that one that is missing
+//! later has been lost. A node that is gone opens the breaker as a single Redis does, for all orgs, whenever one of its
+//! own is asked for: nobody fails, and its own orgs find their shares.
 
+mod births;
 mod breaker;
 mod call;
 mod keys;
@@ -28,6 +34,7 @@ mod link;
 #[cfg(test)]
 mod model;
 mod replicas;
+mod wire;
 
 use super::{
     decision::{Decision, Judged, Marks, Reading, readings},
@@ -100,10 +107,13 @@ impl Shared {
     }
 
     async fn beat(&self) -> anyhow::Result<()> {
-        let (Beat { replicas, born }, fresh) = self.link.beat(&self.replicas.id).await?;
+        let (Beat { replicas, born }, mut fresh) = self.link.beat(&self.replicas.id).await?;
         if self.first_born.load(Ordering::Relaxed) == 0 {
             ensure!(born > 0, "its clock stands before 1970");
-            let first = gate::first_redis_born(&self.pools, born.cast_signed()).await?;
+            let (first, is_new) = gate::first_redis_born(&self.pools, born.cast_signed()).await?;
+            if is_new && let Some(connection) = &mut fresh {
+                self.link.tell_births(connection, born).await?;
+            }
             self.first_born.store(first.cast_unsigned(), Ordering::Relaxed);
         }
         self.replicas.counted(replicas);
@@ -176,7 +186,7 @@ impl Shared {
     ) -> Option<(u64, Marks)> {
         let mut call = self.link.decision();
         let (first, charge) = (self.first_born.load(Ordering::Relaxed), u8::from(charge));
-        call::fill(&mut call, org, who, view, &[charge.into(), cost.into(), first]);
+        call::fill(&mut call, self.link.births(), org, who, view, &[charge.into(), cost.into(), first]);
         call::read(view, cost, &self.link.ask::<Vec<u64>>(&call).await?)
     }
 }

@@ -5,6 +5,7 @@ use super::{
         Policy, Scope, Subject, TierPlan,
         fixture::{HOUR, World, policy, shadow},
     },
+    births::Births,
     call, keys,
 };
 use crate::local::Redis;
@@ -37,7 +38,7 @@ impl Bench {
         let view = plan.view(who);
         let mut answer = |charge: u64, cost: u32| {
             let mut call = self.script.prepare_invoke();
-            call::fill(&mut call, world.org, who, view, &[charge, cost.into(), u64::MAX / 2]);
+            call::fill(&mut call, &Births::One, world.org, who, view, &[charge, cost.into(), u64::MAX / 2]);
             let answer: Vec<u64> = call.arg(world.clock.micros()).invoke(&mut self.connection).unwrap();
             let (now, marks) = call::read(view, cost, &answer).unwrap();
             assert_eq!(now, world.clock.micros() * 1_000);

@@ -62,7 +62,7 @@ pub async fn export_person(pools: &Pools, person: UserId) -> Result<Option<Expor
            from gate_export_person($1)"#,
         person.uuid()
     );
-    Ok(found.fetch_optional(&pools.app).await?)
+    Ok(found.fetch_optional(&pools.gate).await?)
 }
 
 /// The newest `how_many`.
@@ -76,7 +76,7 @@ pub async fn export_sessions(pools: &Pools, person: UserId, how_many: i64) -> Re
         person.uuid(),
         how_many
     );
-    Ok(sessions.fetch_all(&pools.app).await?)
+    Ok(sessions.fetch_all(&pools.gate).await?)
 }
 
 /// The newest `how_many`.
@@ -89,7 +89,7 @@ pub async fn export_api_keys(pools: &Pools, person: UserId, how_many: i64) -> Re
         person.uuid(),
         how_many
     );
-    Ok(keys.fetch_all(&pools.app).await?)
+    Ok(keys.fetch_all(&pools.gate).await?)
 }
 
 /// The newest `how_many`.
@@ -102,7 +102,7 @@ pub async fn export_events(pools: &Pools, person: UserId, how_many: i64) -> Resu
         person.uuid(),
         how_many
     );
-    Ok(events.fetch_all(&pools.app).await?)
+    Ok(events.fetch_all(&pools.gate).await?)
 }
 
 /// What became of the wish to end an account.
@@ -123,7 +123,7 @@ pub async fn delete_account(pools: &Pools, person: UserId, trail: &Trail) -> Res
         letter.to_json(),
         trail.to_json()
     )
-    .fetch_one(&pools.app)
+    .fetch_one(&pools.gate)
     .await?;
     Ok(if row.sole_owner_of.is_empty() {
         Deleted::Gone { sessions: row.ended }

@@ -35,7 +35,7 @@ pub async fn begin_attempt(
         budget.span.as_seconds_f64(),
         at
     )
-    .fetch_one(&pools.app)
+    .fetch_one(&pools.gate)
     .await?;
     Ok(if row.admitted {
         Admission::Admitted { last: row.last }
@@ -46,13 +46,13 @@ pub async fn begin_attempt(
 
 /// Gives back an attempt that compared nothing, or that was right and not yet the whole of the proof.
 pub async fn take_back_attempt(pools: &Pools, email: &str) -> Result<()> {
-    sqlx::query!("select gate_take_back_attempt($1)", email).execute(&pools.app).await?;
+    sqlx::query!("select gate_take_back_attempt($1)", email).execute(&pools.gate).await?;
     Ok(())
 }
 
 /// They are who they say: earlier attempts count no more.
 pub async fn forget_attempts(pools: &Pools, email: &str) -> Result<()> {
-    sqlx::query!("select gate_forget_attempts($1)", email).execute(&pools.app).await?;
+    sqlx::query!("select gate_forget_attempts($1)", email).execute(&pools.gate).await?;
     Ok(())
 }
 
@@ -71,7 +71,7 @@ pub async fn account_locked(
         letter.to_json(),
         trail.to_json()
     )
-    .execute(&pools.app)
+    .execute(&pools.gate)
     .await?;
     Ok(())
 }
@@ -92,7 +92,7 @@ pub async fn add_challenge(
     at: OffsetDateTime,
 ) -> Result<()> {
     sqlx::query!("select gate_add_challenge($1, $2, $3, $4, $5)", hash, person.uuid(), org, ends, at)
-        .execute(&pools.app)
+        .execute(&pools.gate)
         .await?;
     Ok(())
 }
@@ -111,7 +111,7 @@ pub async fn try_challenge(
         tries,
         at
     )
-    .fetch_optional(&pools.app)
+    .fetch_optional(&pools.gate)
     .await?;
     Ok(row.map(|row| Challenged {
         person: Person { id: row.id, email: row.email, name: row.name },
@@ -122,5 +122,5 @@ pub async fn try_challenge(
 /// False where somebody else has met it already.
 pub async fn meet_challenge(pools: &Pools, hash: &[u8]) -> Result<bool> {
     let met = sqlx::query_scalar!("select gate_meet_challenge($1)", hash);
-    Ok(met.fetch_one(&pools.app).await? == Some(true))
+    Ok(met.fetch_one(&pools.gate).await? == Some(true))
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 /// Whether a person has shown that they read the mail of their address.
 pub async fn email_verified(pools: &Pools, user: UserId) -> Result<bool> {
     let verified = sqlx::query_scalar!("select gate_email_verified($1)", user.uuid());
-    Ok(verified.fetch_one(&pools.app).await?.unwrap_or_default())
+    Ok(verified.fetch_one(&pools.gate).await?.unwrap_or_default())
 }
 
 /// Sends `letter` to an address that is not verified yet.
@@ -23,7 +23,7 @@ pub async fn send_verification(
     at: OffsetDateTime,
 ) -> Result<()> {
     sqlx::query!("select gate_send_verification($1, $2, $3)", user.uuid(), letter.to_json(), at)
-        .execute(&pools.app)
+        .execute(&pools.gate)
         .await?;
     Ok(())
 }
@@ -49,7 +49,7 @@ pub async fn request_email_change(pools: &Pools, change: &EmailChange<'_>, trail
         change.to_new.to_json(),
         trail.to_json()
     )
-    .execute(&pools.app)
+    .execute(&pools.gate)
     .await?;
     Ok(())
 }
@@ -71,7 +71,7 @@ pub async fn confirm_email(
         letter.to_json(),
         trail.to_json()
     );
-    confirmed.fetch_optional(&pools.app).await.on_constraint("users_email_key", || {
+    confirmed.fetch_optional(&pools.gate).await.on_constraint("users_email_key", || {
         Error::conflict("email_taken", "somebody has signed up with this address meanwhile")
     })
 }

@@ -42,7 +42,7 @@ pub async fn invitation(
         secret_hash,
         at
     )
-    .fetch_optional(&pools.app)
+    .fetch_optional(&pools.gate)
     .await?;
     Ok(row.map(|row| {
         let account = match (row.user, row.user_email, row.user_name) {
@@ -75,7 +75,7 @@ pub async fn accept_invitation(
         new.map(|new| new.password_hash),
         trail.to_json()
     )
-    .fetch_one(&pools.app)
+    .fetch_one(&pools.gate)
     .await
     .on_constraint("users_email_key", || {
         Error::conflict(

@@ -39,7 +39,7 @@ pub async fn sessions_of(
         wanted.map(SessionId::uuid),
         at
     )
-    .fetch_all(&pools.app)
+    .fetch_all(&pools.gate)
     .await?)
 }
 
@@ -60,7 +60,7 @@ pub async fn end_other_sessions(
         why,
         trail.to_json()
     )
-    .fetch_all(&pools.app)
+    .fetch_all(&pools.gate)
     .await?)
 }
 
@@ -82,5 +82,5 @@ pub async fn step_up(
         mfa,
         trail.to_json()
     );
-    Ok(proof.fetch_optional(&pools.app).await?)
+    Ok(proof.fetch_optional(&pools.gate).await?)
 }

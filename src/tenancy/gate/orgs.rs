@@ -71,7 +71,7 @@ pub async fn found_org(
         most,
         trail.to_json()
     )
-    .fetch_one(&pools.app)
+    .fetch_one(&pools.gate)
     .await
     .on_constraint("orgs_slug_key", || Error::conflict("slug_taken", "an organisation has this slug"))?;
     Ok(founded == Some(true))
@@ -92,7 +92,7 @@ pub enum Leaving {
 pub async fn leave(pools: &Pools, user: UserId, org: OrgId, trail: &Trail) -> Result<Leaving> {
     let outcome =
         sqlx::query_scalar!("select gate_leave($1, $2, $3)", user.uuid(), org.uuid(), trail.to_json())
-            .fetch_one(&pools.app)
+            .fetch_one(&pools.gate)
             .await?;
     Ok(match outcome.as_deref() {
         Some("left") => Leaving::Left,

@@ -11,12 +11,12 @@ use time::OffsetDateTime;
 
 /// What a person's password is checked against.
 pub async fn password_of(pools: &Pools, user: UserId) -> Result<Option<String>> {
-    Ok(sqlx::query_scalar!("select gate_password_of($1)", user.uuid()).fetch_one(&pools.app).await?)
+    Ok(sqlx::query_scalar!("select gate_password_of($1)", user.uuid()).fetch_one(&pools.gate).await?)
 }
 
 /// Puts `new` in the place of `old`, a hash of the same password; nothing where that has been replaced meanwhile.
 pub async fn rehash(pools: &Pools, user: UserId, old: &str, new: &str) -> Result<()> {
-    sqlx::query!("select gate_rehash($1, $2, $3)", user.uuid(), old, new).execute(&pools.app).await?;
+    sqlx::query!("select gate_rehash($1, $2, $3)", user.uuid(), old, new).execute(&pools.gate).await?;
     Ok(())
 }
 
@@ -28,7 +28,7 @@ pub async fn forgot_password(
     at: OffsetDateTime,
 ) -> Result<()> {
     sqlx::query!("select gate_forgot_password($1, $2, $3)", email, letter.to_json(), at)
-        .execute(&pools.app)
+        .execute(&pools.gate)
         .await?;
     Ok(())
 }
@@ -41,7 +41,7 @@ pub async fn password_reset(pools: &Pools, token: &[u8], at: OffsetDateTime) -> 
         token,
         at
     )
-    .fetch_optional(&pools.app)
+    .fetch_optional(&pools.gate)
     .await?)
 }
 
@@ -61,7 +61,7 @@ pub async fn reset_password(
         letter.to_json(),
         trail.to_json()
     );
-    Ok(ended.fetch_one(&pools.app).await?)
+    Ok(ended.fetch_one(&pools.gate).await?)
 }
 
 /// A password that is to take the place of another.
@@ -89,5 +89,5 @@ pub async fn change_password(
         letter.to_json(),
         trail.to_json()
     );
-    Ok(ended.fetch_one(&pools.app).await?)
+    Ok(ended.fetch_one(&pools.gate).await?)
 }

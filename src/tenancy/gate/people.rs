@@ -58,7 +58,7 @@ pub async fn user_by_email(pools: &Pools, email: &str) -> Result<Option<Account>
            from gate_user_by_email($1)"#,
         email
     )
-    .fetch_optional(&pools.app)
+    .fetch_optional(&pools.gate)
     .await?)
 }
 
@@ -68,7 +68,7 @@ pub async fn user(pools: &Pools, id: UserId) -> Result<Option<Person>> {
         r#"select id as "id!: UserId", email as "email!", name as "name!" from gate_user($1)"#,
         id.uuid()
     )
-    .fetch_optional(&pools.app)
+    .fetch_optional(&pools.gate)
     .await?)
 }
 
@@ -80,7 +80,7 @@ pub async fn orgs_of(pools: &Pools, user: UserId) -> Result<Vec<Membership>> {
            from gate_orgs_of($1)"#,
         user.uuid()
     )
-    .fetch_all(&pools.app)
+    .fetch_all(&pools.gate)
     .await?)
 }
 
@@ -100,7 +100,7 @@ pub async fn register(pools: &Pools, new: &Registration<'_>, trail: &Trail) -> R
         new.letter.to_json(),
         trail.to_json()
     )
-    .execute(&pools.app)
+    .execute(&pools.gate)
     .await
     .on_constraint("users_email_key", || {
         Error::conflict("email_taken", "this e-mail address is registered: sign in")

@@ -70,7 +70,7 @@ pub async fn open_session(
         token.expires_at,
         trail.to_json()
     )
-    .execute(&pools.app)
+    .execute(&pools.gate)
     .await?;
     Ok(())
 }
@@ -86,7 +86,7 @@ pub async fn refresh(pools: &Pools, old: &[u8], new: &NewToken<'_>, trail: &Trai
         new.expires_at,
         trail.to_json()
     )
-    .fetch_one(&pools.app)
+    .fetch_one(&pools.gate)
     .await?;
     let proof = row.authenticated_at.zip(row.mfa).map(|(at, mfa)| Proof { at, mfa });
     Ok(match (row.outcome.as_str(), row.session, row.user, row.org, proof) {
@@ -116,7 +116,7 @@ pub async fn switch(
         token.expires_at,
         trail.to_json()
     );
-    Ok(switched.fetch_optional(&pools.app).await?)
+    Ok(switched.fetch_optional(&pools.gate).await?)
 }
 
 /// Ends a session of `user`; false where there was none to end. `org` is where it is audited.
@@ -136,7 +136,7 @@ pub async fn end_session(
         why,
         trail.to_json()
     );
-    Ok(ended.fetch_one(&pools.app).await? == Some(true))
+    Ok(ended.fetch_one(&pools.gate).await? == Some(true))
 }
 
 /// Sessions whose access tokens may still be about. Asked by the platform role, for every org at once.

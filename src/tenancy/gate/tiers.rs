@@ -32,10 +32,12 @@ pub async fn public_tiers(pools: &Pools) -> Result<Vec<TierRow>> {
     .await?)
 }
 
-/// When the first Redis was born, in microseconds of its time; `born` if none was before.
-pub async fn first_redis_born(pools: &Pools, born: i64) -> Result<i64> {
-    sqlx::query!("insert into redis_born (first) values ($1) on conflict (singleton) do nothing", born)
-        .execute(&pools.platform)
-        .await?;
-    Ok(sqlx::query_scalar!("select first from redis_born").fetch_one(&pools.platform).await?)
+/// When the first Redis was born, in microseconds of its time: `born` if none was before, and whether that is so.
+pub async fn first_redis_born(pools: &Pools, born: i64) -> Result<(i64, bool)> {
+    let told =
+        sqlx::query!("insert into redis_born (first) values ($1) on conflict (singleton) do nothing", born)
+            .execute(&pools.platform)
+            .await?;
+    let first = sqlx::query_scalar!("select first from redis_born").fetch_one(&pools.platform).await?;
+    Ok((first, told.rows_affected() > 0))
 }

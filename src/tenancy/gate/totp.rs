@@ -24,14 +24,14 @@ pub async fn totp(pools: &Pools, person: UserId) -> Result<Option<Totp>> {
         r#"select secret as "secret!", confirmed_at, recovery_codes as "recovery_codes!" from gate_totp($1)"#,
         person.uuid()
     )
-    .fetch_optional(&pools.app)
+    .fetch_optional(&pools.gate)
     .await?)
 }
 
 /// Keeps a secret until it is confirmed, in the place of one that never was; false where one is confirmed already.
 pub async fn start_totp(pools: &Pools, person: UserId, sealed: &[u8], at: OffsetDateTime) -> Result<bool> {
     let started = sqlx::query_scalar!("select gate_start_totp($1, $2, $3)", person.uuid(), sealed, at);
-    Ok(started.fetch_one(&pools.app).await? == Some(true))
+    Ok(started.fetch_one(&pools.gate).await? == Some(true))
 }
 
 /// A code that was shown for a secret not yet confirmed.
@@ -63,13 +63,13 @@ pub async fn confirm_totp(
         letter.to_json(),
         trail.to_json()
     );
-    Ok(confirmed.fetch_one(&pools.app).await? == Some(true))
+    Ok(confirmed.fetch_one(&pools.gate).await? == Some(true))
 }
 
 /// Takes the code of one step; false where that one or a later one was taken before.
 pub async fn take_totp_step(pools: &Pools, person: UserId, step: i64) -> Result<bool> {
     let taken = sqlx::query_scalar!("select gate_take_totp_step($1, $2)", person.uuid(), step);
-    Ok(taken.fetch_one(&pools.app).await? == Some(true))
+    Ok(taken.fetch_one(&pools.gate).await? == Some(true))
 }
 
 /// Takes the recovery code with this hash; false where there is none (any more).
@@ -80,7 +80,7 @@ pub async fn take_recovery_code(pools: &Pools, person: UserId, hash: &[u8], trai
         hash,
         trail.to_json()
     );
-    Ok(taken.fetch_one(&pools.app).await? == Some(true))
+    Ok(taken.fetch_one(&pools.gate).await? == Some(true))
 }
 
 /// False where no second factor is confirmed.
@@ -96,7 +96,7 @@ pub async fn renew_recovery_codes(
         hashes,
         trail.to_json()
     );
-    Ok(renewed.fetch_one(&pools.app).await? == Some(true))
+    Ok(renewed.fetch_one(&pools.gate).await? == Some(true))
 }
 
 /// False where there was none to take off.
@@ -107,5 +107,5 @@ pub async fn disable_totp(pools: &Pools, person: UserId, letter: &Letter, trail:
         letter.to_json(),
         trail.to_json()
     );
-    Ok(disabled.fetch_one(&pools.app).await? == Some(true))
+    Ok(disabled.fetch_one(&pools.gate).await? == Some(true))
 }

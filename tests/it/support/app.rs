@@ -231,7 +231,7 @@ pub fn config(database: &Database, settings: &str) -> Config {
     // Settings of a test come last in their section, so that theirs is the word that counts.
     let defaults = format!(
         "[http]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://insula.test\"\n\
-         [database]\napp_url = {:?}\nplatform_url = {:?}\napp_connections = 6\nplatform_connections = 2\n\
+         [database]\napp_url = {:?}\nplatform_url = {:?}\napp_connections = 6\norg_connections = 6\nplatform_connections = 2\n\
          [auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n\
          [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n",
         database.url("insula_app"),

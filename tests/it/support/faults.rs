@@ -122,8 +122,13 @@ impl Database {
     /// From here on the gate names, for a person, the org that the asking connection is set to.
     pub async fn tell_setting_at_gate(&self) {
         self.run(
-            "create or replace function gate_user(wanted uuid) returns table (id uuid, email text, name text)
-             language sql as $$ select wanted, '', coalesce(current_setting('app.org_id', true), '') $$",
+            "create or replace function gate_api_key(wanted bytea)
+                 returns table (id uuid, owner uuid, org_id uuid, scopes text[], allowed_ips text[],
+                                expires_at timestamptz, revoked boolean)
+             language sql as $$
+                 select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(),
+                        array[coalesce(current_setting('app.org_id', true), '')], '{}'::text[], now(), true
+             $$",
         )
         .await;
     }

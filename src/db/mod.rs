@@ -1,5 +1,9 @@
 //! The pools of the two serving roles, the migrator, and the checks without which nothing is served.
 
+mod permits;
+
+pub use permits::{Permit, Permits};
+
 use crate::{config, error};
 use anyhow::{Context as _, bail, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -34,6 +38,11 @@ const BUS: u32 = 3;
 #[derive(Clone)]
 pub struct Pools {
     pub(crate) app: PgPool,
+    /// Shares them among the orgs.
+    pub permits: Permits,
+    /// For what is asked and done before an org is known: whoever knocks, however many they are, waits for one another
+    /// and keeps nobody from their work who is inside.
+    pub(crate) gate: PgPool,
     pub(crate) platform: PgPool,
     /// For the bus and what it tells of: whatever the others are busy with, changes are heard.
     pub(crate) bus: PgPool,
@@ -66,6 +75,8 @@ impl Pools {
             anyhow::Ok(pool.connect_lazy_with(options))
         };
         let app = pool(&config.app_url, config.app_connections, "INSULA_DATABASE__APP_URL")?;
+        let gate = pool(&config.app_url, config.gate_connections, "INSULA_DATABASE__APP_URL")?;
+        let permits = Permits::new(config.connections_of_an_org(), config.org_queue, acquire);
         let platform =
             pool(&config.platform_url, config.platform_connections, "INSULA_DATABASE__PLATFORM_URL")?;
         let bus = pool(&config.platform_url, BUS, "INSULA_DATABASE__PLATFORM_URL")?;
@@ -77,7 +88,7 @@ impl Pools {
         let mut connection = reach(&config.app_url, patience).await.context("as INSULA_DATABASE__APP_URL")?;
         check_powerless(&mut connection).await?;
         check_confined(&mut connection).await?;
-        Ok(Self { app, platform, bus })
+        Ok(Self { app, permits, gate, platform, bus })
     }
 
     /// Whether the database answers the app role right now.
@@ -86,7 +97,7 @@ impl Pools {
     }
 
     pub async fn close(&self) {
-        tokio::join!(self.app.close(), self.platform.close(), self.bus.close());
+        tokio::join!(self.app.close(), self.gate.close(), self.platform.close(), self.bus.close());
     }
 }
 
