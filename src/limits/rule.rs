@@ -76,8 +76,9 @@ impl Rule {
         let bucket = Bucket::new(self.bucket()?.interval.saturating_mul(replicas.into()), policy.burst);
         let step = Step { at: self.step.at, interval: bucket.interval, depth: bucket.depth };
         let (source, label) = (Arc::clone(&self.source), self.label.clone());
-        let (past, notice) = (Box::default(), self.notice.clone());
-        Some(Self { policy, source, label, meter: Meter::Bucket(bucket), past, step, notice })
+        let notice = self.notice.clone();
+        let meter = Meter::Bucket(bucket);
+        Some(Self { policy, source, label, meter, past: Box::default(), step, notice })
     }
 
     /// Whether a cell of `other` carries over: same name, counted for the same, in the same unit.

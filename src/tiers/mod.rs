@@ -131,14 +131,14 @@ pub async fn change(
     action: &'static str,
 ) -> Result<Tier> {
     let (slug, now) = (&current.slug, by.trail.at);
+    // A second is what notices can say; it is also what all replicas turn at.
+    let effective_at = effective_at.map(OffsetDateTime::truncate_to_second);
     if let Some(at) = effective_at
         && (at <= now || at > now + FARTHEST)
     {
         let detail = "must be a moment to come, at most 90 days ahead";
         return Err(Error::invalid("/effective_at", "invalid", detail));
     }
-    // A second is what notices can say; it is also what all replicas turn at.
-    let effective_at = effective_at.map(|at| at.truncate_to_second());
     let version = store::next_version(tx, slug).await?;
     let mut after = explained(content.audited(version), by);
     if let Some(announced) = &current.announced {
