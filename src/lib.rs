@@ -44,6 +44,7 @@ pub mod attempt;
 pub mod extract;
 pub mod idempotency;
 pub mod middleware;
+pub mod tiers;
 
 // 6 rooms
 pub mod api;

@@ -60,6 +60,8 @@ pub enum Kind {
     Time,
     OneOf(&'static [&'static str]),
     Text,
+    /// What the path says: the list is one of many alike, and no query asks for it.
+    Within,
     /// A text, and how what it names is known to the database.
     Name(fn(&str) -> String),
 }
@@ -202,10 +204,10 @@ impl Asked {
 }
 
 impl Listing {
-    fn unknown(&self, name: &str) -> Error {
+    pub fn unknown(&self, name: &str) -> Error {
         let known: Vec<&str> = ["limit", "sort", "cursor"]
             .into_iter()
-            .chain(self.filters.iter().map(|filter| filter.name))
+            .chain(self.filters.iter().filter(|filter| !filter.is_path()).map(|filter| filter.name))
             .collect();
         Error::malformed(
             "unknown_parameter",
@@ -223,6 +225,11 @@ fn unusable(name: &str, why: &str) -> Error {
 }
 
 impl Filter {
+    /// Whether its value is the path's.
+    pub fn is_path(&self) -> bool {
+        matches!(self.kind, Kind::Within)
+    }
+
     fn read(&self, text: &str) -> Result<Value> {
         let (value, expected) = match self.kind {
             Kind::Id(parse) => (parse(text).map(Value::Uuid), "is an id".to_owned()),
@@ -236,7 +243,9 @@ impl Filter {
                 words.contains(&text).then(|| Value::Text(text.to_owned())),
                 format!("is one of {}", words.join(", ")),
             ),
-            Kind::Text => (plain(text).map(|text| Value::Text(text.to_owned())), PLAIN.to_owned()),
+            Kind::Text | Kind::Within => {
+                (plain(text).map(|text| Value::Text(text.to_owned())), PLAIN.to_owned())
+            }
             Kind::Name(stored) => (plain(text).map(|text| Value::Text(stored(text))), PLAIN.to_owned()),
         };
         value.ok_or_else(|| unusable(self.name, &expected))

@@ -88,7 +88,7 @@ impl AppState {
             revoked: RevokedSessions::new(lifetime),
             api_keys: ApiKeys::new(pools.clone(), clock.clone()),
             authz: Authz::new(pools.clone(), clock.clone(), config.authz.policies_bytes()),
-            tiers: TierBook::new(pools.clone()),
+            tiers: TierBook::new(pools.clone(), clock.clone()),
         };
         let (freshness, listening) = {
             let (remembered, pools) = (remembered.clone(), pools.clone());

@@ -7,9 +7,11 @@ use crate::{
     middleware::PublicRoutes,
     state::AppState,
     tenancy::gate,
+    tiers,
 };
 use axum::extract::State;
 use serde::Serialize;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -34,6 +36,20 @@ pub struct Plan {
     pub version: i64,
     #[schema(max_items = 16)]
     pub policies: Vec<Policy>,
+    /// What takes its place at a moment to come.
+    pub announced: Option<AnnouncedPlan>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct AnnouncedPlan {
+    #[schema(example = "Free", max_length = 200)]
+    pub name: String,
+    #[schema(example = 2)]
+    pub version: i64,
+    #[schema(max_items = 16)]
+    pub policies: Vec<Policy>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub effective_at: OffsetDateTime,
 }
 
 /// List the public tiers
@@ -41,9 +57,20 @@ pub struct Plan {
     responses((status = 200, description = "The plans there are, and their limits.", body = Tiers)))]
 async fn list_tiers(State(state): State<AppState>) -> Result<Json<Tiers>> {
     let rows = gate::public_tiers(&state.pools).await?;
-    let plan = |row: gate::TierRow| {
-        let policies = serde_json::from_value(row.policies).map_err(|error| Error::Internal(error.into()))?;
-        Ok(Plan { slug: row.slug, name: row.name, version: row.version, policies })
-    };
-    Ok(Json(Tiers { data: rows.into_iter().map(plan).collect::<Result<_>>()? }))
+    let now = state.clock.now();
+    let mut data = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (row, announced) = row.at(now)?;
+        if !row.is_public {
+            continue;
+        }
+        let announced = announced.filter(|next| next.is_public).map(|next| {
+            let (version, effective_at) = (next.version, next.effective_at);
+            let (name, policies) = (next.name, tiers::parsed(next.policies)?);
+            Ok::<_, Error>(AnnouncedPlan { name, version, policies, effective_at })
+        });
+        let (policies, announced) = (tiers::parsed(row.policies)?, announced.transpose()?);
+        data.push(Plan { slug: row.slug, name: row.name, version: row.version, policies, announced });
+    }
+    Ok(Json(Tiers { data }))
 }

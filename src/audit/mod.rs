@@ -68,6 +68,39 @@ pub async fn record_by_platform(
     insert(tx, org, actor, trail, entry).await
 }
 
+/// Records the same in every living org that is on `tier`, or has a member on it, in one statement; answers in how many.
+pub async fn record_on_tier(
+    tx: &mut PlatformTx,
+    tier: &str,
+    operator: Option<&Actor>,
+    trail: &Trail,
+    entry: Entry,
+) -> Result<u64> {
+    let (actor_type, actor) =
+        operator.map_or(("system", None), |operator| ("operator", Some(operator.uuid())));
+    let told = sqlx::query!(
+        "insert into audit_events (org_id, id, at, actor_type, actor_id, action, target_type, target, before, after,
+                                   ip, request_id)
+         select org_id, uuid_v7($2), $2, $3, $4, $5, $6, $7, $8, $9, $10::text::inet, $11
+         from org_control
+         where status <> 'deleted'
+           and (tier = $1 or org_id in (select m.org_id from members m where m.tier = $1))",
+        tier,
+        trail.at,
+        actor_type,
+        actor,
+        entry.action,
+        entry.target_type,
+        entry.target,
+        entry.before,
+        entry.after,
+        // An operator's address is not the orgs' to know.
+        None::<String>,
+        trail.request.map(RequestId::uuid)
+    );
+    Ok(told.execute(&mut **tx).await?.rows_affected())
+}
+
 async fn insert(
     connection: &mut PgConnection,
     org: OrgId,

@@ -8,7 +8,7 @@ use crate::{
     state::AppState,
 };
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, RawPathParams},
     http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -80,7 +80,16 @@ impl<T: Listed> FromRequestParts<AppState> for List<T> {
         {
             return Err(caller.refusal(field.permission));
         }
-        let asked = Asked::parse(T::LISTING, caller.org().uuid(), &state.cursor_key, &query)?;
+        let mut asked_for = query.clone();
+        for filter in T::LISTING.filters.iter().filter(|filter| filter.is_path()) {
+            if query.iter().any(|(name, _)| name == filter.name) {
+                return Err(T::LISTING.unknown(filter.name));
+            }
+            let path = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Error::NotFound)?;
+            let named = path.iter().find(|(name, _)| *name == filter.name).ok_or(Error::NotFound)?;
+            asked_for.push((named.0.to_owned(), named.1.to_owned()));
+        }
+        let asked = Asked::parse(T::LISTING, caller.org().uuid(), &state.cursor_key, &asked_for)?;
         let kept: Vec<_> = query.iter().filter(|(name, _)| name != "cursor").collect();
         let kept = serde_urlencoded::to_string(&kept).unwrap_or_default();
         let joint = if kept.is_empty() { "" } else { "&" };
@@ -119,8 +128,8 @@ impl<T: Listed> IntoParams for ListParams<T> {
             parameter("sort", "By what, after a `-` from the highest down; ties go by id.", sort),
             parameter("cursor", "`next_cursor` of the page before, with the same sort and filters.", cursor),
         ];
-        let filters =
-            T::LISTING.filters.iter().map(|filter| parameter(filter.name, filter.about, schema(filter.kind)));
+        let filters = T::LISTING.filters.iter().filter(|filter| !filter.is_path());
+        let filters = filters.map(|filter| parameter(filter.name, filter.about, schema(filter.kind)));
         common.into_iter().chain(filters).collect()
     }
 }
@@ -135,7 +144,7 @@ fn schema(kind: Kind) -> ObjectBuilder {
         Kind::Int => object(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))),
         Kind::Bool => object(Type::Boolean),
         Kind::Time => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
-        Kind::Text | Kind::Name(_) => object(Type::String).max_length(Some(200)),
+        Kind::Text | Kind::Name(_) | Kind::Within => object(Type::String).max_length(Some(200)),
         Kind::OneOf(words) => object(Type::String).enum_values(Some(words.iter().copied())),
     }
 }

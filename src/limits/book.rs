@@ -1,12 +1,14 @@
 //! `TierBook`: the tiers as they stand in the database, compiled and remembered per replica.
 
-use super::{Policy, Tier, TierPlan};
+use super::{Fault, Tier, TierPlan};
 use crate::{
+    clock::Clock,
     db::Pools,
     error::{Error, Result},
     tenancy::gate,
 };
 use anyhow::{Context as _, anyhow};
+use serde_json::Value;
 use std::{
     sync::{
         Arc,
@@ -14,46 +16,85 @@ use std::{
     },
     time::Duration,
 };
+use time::OffsetDateTime;
 
 /// The bus forgets a changed tier at once; this bounds what a lost race between load and change could leave.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// No policy's bucket takes longer to refill, so nobody owes anything under a version that ended before.
+const LONGEST_OWED: Duration = Duration::from_hours(24 * 366);
+/// Versions that a count can be carried over one by one; over those before it is carried at once.
+const PAST: i64 = 64;
+
 #[derive(Clone)]
 pub struct TierBook {
     pools: Pools,
-    plans: moka::sync::Cache<String, Arc<TierPlan>>,
+    clock: Clock,
+    tiers: moka::sync::Cache<String, Arc<Known>>,
     changes: Arc<AtomicU64>,
 }
 
+/// A tier, and what is announced of it: every replica turns to that by its own clock.
+struct Known {
+    plan: Arc<TierPlan>,
+    to_come: Option<(u64, Arc<TierPlan>)>,
+}
+
+impl Known {
+    fn at(&self, micros: u64) -> Arc<TierPlan> {
+        match &self.to_come {
+            Some((at, plan)) if *at <= micros => Arc::clone(plan),
+            _ => Arc::clone(&self.plan),
+        }
+    }
+}
+
 impl TierBook {
-    pub fn new(pools: Pools) -> Self {
-        let plans = moka::sync::Cache::builder().max_capacity(10_000).time_to_live(LONGEST).build();
-        Self { pools, plans, changes: Arc::default() }
+    pub fn new(pools: Pools, clock: Clock) -> Self {
+        let tiers = moka::sync::Cache::builder().max_capacity(10_000).time_to_live(LONGEST).build();
+        Self { pools, clock, tiers, changes: Arc::default() }
     }
 
     /// The plan of a tier, at most a second old.
     pub async fn plan(&self, slug: &str) -> Result<Arc<TierPlan>> {
-        if let Some(known) = self.plans.get(slug) {
-            return Ok(known);
+        if let Some(plan) = self.at_hand(slug) {
+            return Ok(plan);
         }
         let before = self.changes.load(Ordering::SeqCst);
-        let row = gate::tier(&self.pools, slug).await?.with_context(|| format!("no tier {slug}"))?;
-        let policies: Vec<Policy> =
-            serde_json::from_value(row.policies).map_err(|error| Error::Internal(error.into()))?;
-        let tier = Tier {
-            slug: row.slug,
-            name: row.name,
-            version: row.version,
-            policies,
-            effective_at: row.effective_at,
-        };
-        let plan = TierPlan::new(&tier, &[])
-            .map_err(|faults| anyhow!("the tier {slug} can't be enforced: {faults:?}"))?;
-        let plan = Arc::new(plan);
+        let known = Arc::new(self.load(slug).await?);
         if self.changes.load(Ordering::SeqCst) == before {
-            self.plans.insert(slug.to_owned(), Arc::clone(&plan));
+            self.tiers.insert(slug.to_owned(), Arc::clone(&known));
         }
-        Ok(plan)
+        Ok(known.at(self.clock.micros()))
+    }
+
+    async fn load(&self, slug: &str) -> Result<Known> {
+        let now = self.clock.now();
+        let row = gate::tier(&self.pools, slug).await?.with_context(|| format!("no tier {slug}"))?;
+        let (row, announced) = row.at(now)?;
+        let past = gate::tier_past(&self.pools, slug, row.version, now - LONGEST_OWED, PAST).await?;
+        let tier = |version: i64, policies: Value, effective_at: OffsetDateTime| {
+            let policies = serde_json::from_value(policies).map_err(|error| Error::Internal(error.into()))?;
+            let (slug, name) = (row.slug.clone(), row.name.clone());
+            Ok::<_, Error>(Tier { slug, name, version, policies, effective_at })
+        };
+        let past = past.into_iter().map(|past| tier(past.version, past.policies, past.effective_at));
+        let mut past = past.collect::<Result<Vec<_>>>()?;
+        let current = tier(row.version, row.policies.clone(), row.effective_at)?;
+        let announced =
+            announced.map(|next| tier(next.version, next.policies, next.effective_at)).transpose()?;
+        let unusable = |faults: Vec<Fault>| anyhow!("the tier {slug} can't be enforced: {faults:?}");
+        let plan = TierPlan::announcing(&current, &past, announced.as_ref()).map_err(unusable)?;
+        past.push(current);
+        let to_come = match announced {
+            None => None,
+            Some(next) => Some((micros(next.effective_at), TierPlan::new(&next, &past).map_err(unusable)?)),
+        };
+        Ok(Known { plan: Arc::new(plan), to_come: to_come.map(|(at, plan)| (at, Arc::new(plan))) })
+    }
+
+    fn at_hand(&self, slug: &str) -> Option<Arc<TierPlan>> {
+        Some(self.tiers.get(slug)?.at(self.clock.micros()))
     }
 
     /// The plan of an org's tier, for a member who may have the limits on users of another.
@@ -67,15 +108,19 @@ impl TierBook {
 
     /// The same, where both tiers are remembered.
     pub fn plan_at_hand(&self, slug: &str, members_own: Option<&str>) -> Option<Arc<TierPlan>> {
-        let plan = self.plans.get(slug)?;
+        let plan = self.at_hand(slug)?;
         match members_own {
             None => Some(plan),
-            Some(own) => Some(plan.with_users_of(&self.plans.get(own)?)),
+            Some(own) => Some(plan.with_users_of(&self.at_hand(own)?)),
         }
     }
 
     pub fn forget_all(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
-        self.plans.invalidate_all();
+        self.tiers.invalidate_all();
     }
+}
+
+fn micros(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos().max(0) / 1_000).unwrap_or(u64::MAX)
 }

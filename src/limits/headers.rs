@@ -4,6 +4,7 @@ use super::{
     decision::{Decision, Level, whole_seconds},
     policy::Unit,
     rule::Rule,
+    tier::View,
 };
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -20,6 +21,8 @@ pub struct Headers<'d> {
     pub limit: String,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
+    /// `RateLimit-Notice`: lower limits to come, and from when; made once per plan.
+    pub notice: &'d str,
 }
 
 impl<'d> Headers<'d> {
@@ -29,6 +32,7 @@ impl<'d> Headers<'d> {
             ("ratelimit-policy", Cow::Borrowed(self.policy)),
             ("ratelimit", Cow::Owned(self.limit)),
             ("retry-after", self.retry_after.map_or(Cow::Borrowed(""), |seconds| seconds.to_string().into())),
+            ("ratelimit-notice", Cow::Borrowed(self.notice)),
         ];
         fields.into_iter().filter(|(_, value)| !value.is_empty())
     }
@@ -56,7 +60,8 @@ impl Decision {
                 push_number(&mut limit, self.seconds_to_more(rule, remaining, next));
             }
         }
-        Headers { policy: &self.view().header, limit, retry_after: self.retry_after() }
+        let View { header: policy, notice, .. } = self.view();
+        Headers { policy, limit, retry_after: self.retry_after(), notice }
     }
 
     /// A nearly full bucket gets its next unit at once, and `r=99;t=1` would invite a herd: so `t` is stretched while

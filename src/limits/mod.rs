@@ -15,6 +15,7 @@ mod engine;
 mod fixture;
 mod headers;
 mod ip;
+mod lowering;
 mod mix;
 #[cfg(test)]
 mod model;
@@ -35,6 +36,7 @@ pub use engine::Limiter;
 pub use headers::Headers;
 pub use ip::IpLimiter;
 pub use overrides::OverrideBook;
+pub use lowering::lowered;
 pub use permit::Permit;
 pub use policy::{Fault, Mode, Policy, Scope, Unit};
 pub use tier::{Subject, Tier, TierPlan};

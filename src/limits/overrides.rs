@@ -149,11 +149,17 @@ fn overridden(rule: &Rule, overrides: &[&Override], now: u64) -> Rule {
         }
     }
     let step = past.pop().unwrap_or(rule.step);
-    let (policy, source) = match in_force(now) {
-        Some(one) => (one.of(&rule.policy), format!("override:{}", OverrideId::from_uuid(one.id)).into()),
-        None => (rule.policy.clone(), Arc::clone(&rule.source)),
-    };
-    Rule::at_step(policy, source, step, past.into())
+    let past = past.into();
+    match in_force(now) {
+        Some(one) => {
+            let source = format!("override:{}", OverrideId::from_uuid(one.id)).into();
+            Rule::at_step(one.of(&rule.policy), source, step, past)
+        }
+        None => Rule {
+            notice: rule.notice.clone(),
+            ..Rule::at_step(rule.policy.clone(), Arc::clone(&rule.source), step, past)
+        },
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub(super) struct Rule {
     /// What held before, oldest first, for cells that slept through it.
     pub past: Box<[Step]>,
     pub step: Step,
+    /// Its item in `RateLimit-Notice`, while a lower limit of its name is announced.
+    pub notice: Option<Box<str>>,
 }
 
 /// What is read off a cell.
@@ -58,7 +60,7 @@ impl Rule {
             Unit::Concurrent => Meter::Gauge,
         };
         let label = format!("\"{}\";r=", policy.name);
-        Self { policy, source, label, meter, past, step }
+        Self { policy, source, label, meter, past, step, notice: None }
     }
 
     /// The bucket of a rule that counts requests over time.
@@ -80,7 +82,9 @@ impl Rule {
         let bucket = Bucket::new(self.bucket()?.interval.saturating_mul(replicas.into()), policy.burst);
         let step = Step { at: self.step.at, interval: bucket.interval, depth: bucket.depth };
         let (source, label) = (Arc::clone(&self.source), self.label.clone());
-        Some(Self { policy, source, label, meter: Meter::Bucket(bucket), past: Box::default(), step })
+        let notice = self.notice.clone();
+        let meter = Meter::Bucket(bucket);
+        Some(Self { policy, source, label, meter, past: Box::default(), step, notice })
     }
 
     /// Whether a cell of `other` carries over: same name, counted for the same, in the same unit.

@@ -75,6 +75,8 @@ pub struct TierPlan {
     pub slug: Arc<str>,
     pub version: i64,
     rules: Vec<Arc<Rule>>,
+    /// Of an announced version: what has no rule here that it takes the place of.
+    to_come: Vec<Arc<Rule>>,
     users: View,
     keys: View,
     /// The last share that was asked for, and among how many: counts stay with the rule they were made under.
@@ -89,6 +91,8 @@ pub(super) struct View {
     pub rules: Vec<Arc<Rule>>,
     /// The `RateLimit-Policy` header.
     pub header: String,
+    /// The `RateLimit-Notice` header; empty unless something lower is announced.
+    pub notice: String,
 }
 
 impl TierPlan {
@@ -96,6 +100,11 @@ impl TierPlan {
     /// something: a count that slept through several changes is carried over each in turn. Without them it is
     /// carried over once, from the rule it was last charged by.
     pub fn new(tier: &Tier, earlier: &[Tier]) -> Result<Self, Vec<Fault>> {
+        Self::announcing(tier, earlier, None)
+    }
+
+    /// The same while a version to come is announced, whose lower limits clients are told of.
+    pub fn announcing(tier: &Tier, earlier: &[Tier], to_come: Option<&Tier>) -> Result<Self, Vec<Fault>> {
         let faults = tier.validate();
         if !faults.is_empty() {
             return Err(faults);
@@ -106,25 +115,47 @@ impl TierPlan {
                 let old = tier.policies.iter().find(|old| old.continues(policy))?;
                 old.validate().is_empty().then(|| Step::new(old, tier.effective_at))
             });
-            Arc::new(Rule::new(policy.clone(), Arc::clone(&source), tier.effective_at, past.collect()))
+            let mut rule = Rule::new(policy.clone(), Arc::clone(&source), tier.effective_at, past.collect());
+            rule.notice = to_come.and_then(|to_come| {
+                let next = to_come.policies.iter().find(|next| policy.continues(next))?;
+                next.allows_less_than(Some(policy)).then(|| next.notice(to_come.effective_at).into())
+            });
+            Arc::new(rule)
         };
-        Ok(Self::of(tier.slug.as_str().into(), tier.version, tier.policies.iter().map(compile).collect()))
+        let appearing = to_come.into_iter().flat_map(|to_come| {
+            let fresh = |next: &&Policy| {
+                next.validate().is_empty()
+                    && next.allows_less_than(None)
+                    && !tier.policies.iter().any(|policy| policy.continues(next))
+            };
+            let source = to_come.source();
+            to_come.policies.iter().filter(fresh).map(move |next| {
+                let mut rule =
+                    Rule::new(next.clone(), Arc::clone(&source), to_come.effective_at, Box::default());
+                rule.notice = Some(next.notice(to_come.effective_at).into());
+                Arc::new(rule)
+            })
+        });
+        let appearing = appearing.collect();
+        let rules = tier.policies.iter().map(compile).collect();
+        Ok(Self::of(tier.slug.as_str().into(), tier.version, rules, appearing))
     }
 
     /// The same tier with other rules.
     #[must_use]
     pub(super) fn with_rules(&self, rules: Vec<Arc<Rule>>) -> Self {
-        Self::of(Arc::clone(&self.slug), self.version, rules)
+        Self::of(Arc::clone(&self.slug), self.version, rules, self.to_come.clone())
     }
 
-    fn of(slug: Arc<str>, version: i64, rules: Vec<Arc<Rule>>) -> Self {
-        let users = View::of(&rules, |rule| matches!(rule.policy.scope, Scope::User | Scope::Org));
-        let keys = View::of(&rules, |rule| match rule.policy.scope {
+    fn of(slug: Arc<str>, version: i64, rules: Vec<Arc<Rule>>, to_come: Vec<Arc<Rule>>) -> Self {
+        let users = View::of(&rules, &to_come, |rule| matches!(rule.policy.scope, Scope::User | Scope::Org));
+        let keys = View::of(&rules, &to_come, |rule| match rule.policy.scope {
             Scope::ApiKey | Scope::Org => true,
             Scope::User => !rules.iter().any(|other| stands_in(other, rule)),
             Scope::Ip => false,
         });
-        Self { slug, version, rules, users, keys, share: RwLock::default(), members: RwLock::default() }
+        let (share, members) = (RwLock::default(), RwLock::default());
+        Self { slug, version, rules, to_come, users, keys, share, members }
     }
 
     /// This plan with the limits on users of `other` in place of its own; those on the org and its keys stay. Made once
@@ -146,9 +177,12 @@ impl TierPlan {
             return known;
         }
         let of_users = |rule: &&Arc<Rule>| rule.policy.scope == Scope::User;
-        let theirs = other.rules.iter().filter(of_users);
-        let rules = theirs.chain(self.rules.iter().filter(|rule| !of_users(rule))).cloned().collect();
-        let plan = Arc::new(Self::of(Arc::clone(&self.slug), self.version, rules));
+        let joined = |theirs: &[Arc<Rule>], own: &[Arc<Rule>]| {
+            let theirs = theirs.iter().filter(of_users);
+            theirs.chain(own.iter().filter(|rule| !of_users(rule))).cloned().collect()
+        };
+        let (rules, to_come) = (joined(&other.rules, &self.rules), joined(&other.to_come, &self.to_come));
+        let plan = Arc::new(Self::of(Arc::clone(&self.slug), self.version, rules, to_come));
         members.retain(|(from, _)| from.strong_count() > 0);
         members.push((Arc::downgrade(other), Arc::clone(&plan)));
         plan
@@ -164,7 +198,7 @@ impl TierPlan {
         }
         let part = |rule: &Arc<Rule>| rule.share(replicas).map_or_else(|| Arc::clone(rule), Arc::new);
         let rules = self.rules.iter().map(part).collect();
-        let share = Arc::new(Self::of(Arc::clone(&self.slug), self.version, rules));
+        let share = Arc::new(Self::of(Arc::clone(&self.slug), self.version, rules, self.to_come.clone()));
         *self.share.write() = Some((replicas, Arc::clone(&share)));
         share
     }
@@ -192,10 +226,12 @@ impl TierPlan {
 }
 
 impl View {
-    fn of(rules: &[Arc<Rule>], applies: impl Fn(&Rule) -> bool) -> Self {
+    fn of(rules: &[Arc<Rule>], to_come: &[Arc<Rule>], applies: impl Fn(&Rule) -> bool) -> Self {
         let rules: Vec<_> = rules.iter().filter(|rule| applies(rule)).cloned().collect();
         let header = policy_header(&rules);
-        Self { rules, header }
+        let told = rules.iter().chain(to_come.iter().filter(|rule| applies(rule)));
+        let notice = told.filter_map(|rule| rule.notice.as_deref()).collect::<Vec<_>>().join(", ");
+        Self { rules, header, notice }
     }
 
     /// The rules that count requests over time.

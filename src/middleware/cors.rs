@@ -28,6 +28,7 @@ pub fn cors(origins: &[String]) -> CorsLayer {
             header::RETRY_AFTER,
             name("idempotent-replayed"),
             name("ratelimit"),
+            name("ratelimit-notice"),
             name("ratelimit-policy"),
             name("x-request-id"),
         ])

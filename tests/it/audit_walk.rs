@@ -128,6 +128,10 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             let made = operator.post("/operator/v1/overrides", exception).await;
             if operation.method == "post" { made } else { operator.delete(made.header("location")).await }
         }
+        "DELETE /operator/v1/tiers/{slug}"
+        | "DELETE /operator/v1/tiers/{slug}/announcement"
+        | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
+        "POST /operator/v1/tiers" => operation.call(&app.operator().await, path).await,
         "POST /operator/v1/keys/rotate" => {
             let rotation = json!({"reason": "a drill", "force": true});
             operation.call_with(&app.operator().await, path, Some(rotation)).await
@@ -143,6 +147,21 @@ async fn changed(app: &TestApp, operation: &Operation<'_>, acme: &Org) -> Reply 
     let body =
         if path.contains("/users/") { json!({"roles": ["member"]}) } else { json!({"name": "Renamed"}) };
     operation.call_with(&acme.owner, &path, Some(body)).await
+}
+
+/// On a tier of its own, with two versions and a third announced.
+async fn of_tier(app: &TestApp, operation: &Operation<'_>) -> Reply {
+    let operator = app.operator().await;
+    let slug = format!("tier-{}", operation.method);
+    let new = json!({"slug": slug, "name": "One", "policies": [], "reason": "a drill"});
+    operator.post("/operator/v1/tiers", new).await;
+    let tier = format!("/operator/v1/tiers/{slug}");
+    let mut change = json!({"name": "Two", "policies": [], "reason": "a drill"});
+    operator.put(&tier, change.clone()).await.expect(200);
+    let later = app.clock.now() + Duration::from_secs(60);
+    change["effective_at"] = later.format(&Rfc3339).unwrap().into();
+    operator.put(&tier, change).await.expect(200);
+    operation.call(&operator, &operation.path.replace("{slug}", &slug)).await
 }
 
 /// The operation's path, of something that `by` has made.

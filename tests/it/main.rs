@@ -67,6 +67,7 @@ mod step_up;
 mod stock;
 mod story;
 mod tier_edits;
+mod tier_versions;
 mod tokens;
 mod totp;
 mod user_permissions;

@@ -30,7 +30,7 @@ async fn the_roles_hold_what_the_matrix_says() {
             };
             let actions: Vec<&str> = Action::ALL.iter().filter(may).map(|action| action.as_str()).collect();
             let actions = if actions.is_empty() { "-".to_owned() } else { actions.join(" ") };
-            writeln!(matrix, "    {:<16}{actions}", resource.as_str()).unwrap();
+            writeln!(matrix, "    {:<20}{actions}", resource.as_str()).unwrap();
         }
     }
     insta::assert_snapshot!(matrix);

@@ -137,7 +137,7 @@ fn with(filter: &Filter) -> (&'static str, String) {
         Kind::Bool => "true".to_owned(),
         Kind::Time => "2026-11-23T10:00:00Z".to_owned(),
         Kind::OneOf(words) => words[0].to_owned(),
-        Kind::Text | Kind::Name(_) => "cog".to_owned(),
+        Kind::Text | Kind::Name(_) | Kind::Within => "cog".to_owned(),
     };
     (filter.name, value)
 }
