@@ -2,11 +2,12 @@
 
 use super::{
     decision::{Decision, Level, whole_seconds},
+    month::MonthMark,
     policy::Unit,
     rule::Rule,
 };
 use smallvec::SmallVec;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// Never suggest more than so many times the rate that a policy sustains (draft 10, 8.5).
 const PACE: u64 = 4;
@@ -14,8 +15,8 @@ const PACE: u64 = 4;
 /// The header values of one answer; an empty one is not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers<'d> {
-    /// `RateLimit-Policy`: made once per plan.
-    pub policy: &'d str,
+    /// `RateLimit-Policy`: made once per plan, but for monthly quotas.
+    pub policy: Cow<'d, str>,
     /// `RateLimit`: tightest first.
     pub limit: String,
     /// `Retry-After`, in seconds.
@@ -26,7 +27,7 @@ impl<'d> Headers<'d> {
     /// Names, in lower case, and values of the headers to send.
     pub fn pairs(self) -> impl Iterator<Item = (&'static str, Cow<'d, str>)> {
         let fields = [
-            ("ratelimit-policy", Cow::Borrowed(self.policy)),
+            ("ratelimit-policy", self.policy),
             ("ratelimit", Cow::Owned(self.limit)),
             ("retry-after", self.retry_after.map_or(Cow::Borrowed(""), |seconds| seconds.to_string().into())),
         ];
@@ -46,6 +47,7 @@ impl Decision {
         levels.sort_by_key(|(fits, remaining, ..)| (*fits, *remaining));
         let mut limit = String::with_capacity(levels.len() * 32);
         for (_, remaining, rule, next) in levels {
+            let month = self.month_of(rule);
             if !limit.is_empty() {
                 limit.push_str(", ");
             }
@@ -53,10 +55,32 @@ impl Decision {
             push_number(&mut limit, remaining.into());
             if rule.policy.unit == Unit::Requests {
                 limit.push_str(";t=");
-                push_number(&mut limit, self.seconds_to_more(rule, remaining, next));
+                let seconds = month.map_or_else(
+                    || self.seconds_to_more(rule, remaining, next),
+                    |month| whole_seconds(month.left).into(),
+                );
+                push_number(&mut limit, seconds);
             }
         }
-        Headers { policy: &self.view().header, limit, retry_after: self.retry_after() }
+        Headers { policy: self.policies(), limit, retry_after: self.retry_after() }
+    }
+
+    fn policies(&self) -> Cow<'_, str> {
+        let header = &self.view().header;
+        if self.months().is_empty() {
+            return Cow::Borrowed(header);
+        }
+        let mut header = header.clone();
+        for month in self.months().iter().filter(|month| !month.rule.is_shadow()) {
+            let comma = if header.is_empty() { "" } else { ", " };
+            let super::Policy { name, quota, .. } = &month.rule.policy;
+            let _ = write!(header, "{comma}\"{name}\";q={quota};w={}", month.period.seconds());
+        }
+        Cow::Owned(header)
+    }
+
+    fn month_of(&self, rule: &Rule) -> Option<&MonthMark> {
+        self.months().iter().find(|month| std::ptr::eq(month.rule.as_ref(), rule))
     }
 
     /// A nearly full bucket gets its next unit at once, and `r=99;t=1` would invite a herd: so `t` is stretched while

@@ -2,6 +2,7 @@
 //!
 //! governor is the arithmetic, the cells are ours, time is `crate::clock`. Read downwards: `policy` is what an
 //! operator writes, `tier` what it compiles to, `engine` what decides, `decision` and `headers` what comes out.
+//! `month` stands beside the engine: quotas that Postgres counts.
 //! `either` is the way in, `shared` what several replicas do through Redis.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
@@ -18,6 +19,7 @@ mod ip;
 mod mix;
 #[cfg(test)]
 mod model;
+mod month;
 mod permit;
 mod policy;
 mod rule;
@@ -34,5 +36,6 @@ pub use engine::Limiter;
 pub use headers::Headers;
 pub use ip::IpLimiter;
 pub use permit::Permit;
-pub use policy::{Fault, Mode, Policy, Scope, Unit};
+pub use month::Period as BillingMonth;
+pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
 pub use tier::{Subject, Tier, TierPlan};

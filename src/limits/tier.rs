@@ -2,7 +2,7 @@
 
 use super::{
     policy::{Fault, Mode, Policy, Scope, Unit, is_slug},
-    rule::{Rule, Step, nanos},
+    rule::{Meter, Rule, Step, nanos},
 };
 use crate::ids::{ApiKeyId, UserId};
 use parking_lot::RwLock;
@@ -86,8 +86,11 @@ pub struct TierPlan {
 /// The rules that apply to one kind of caller, in the tier's order.
 #[derive(Debug)]
 pub(super) struct View {
+    /// Those that cells count.
     pub rules: Vec<Arc<Rule>>,
-    /// The `RateLimit-Policy` header.
+    /// Monthly quotas.
+    pub months: Vec<Arc<Rule>>,
+    /// The `RateLimit-Policy` header, less the monthly quotas, whose month depends on the org.
     pub header: String,
 }
 
@@ -209,9 +212,10 @@ impl TierPlan {
 
 impl View {
     fn of(rules: &[Arc<Rule>], applies: impl Fn(&Rule) -> bool) -> Self {
-        let rules: Vec<_> = rules.iter().filter(|rule| applies(rule)).cloned().collect();
+        let all = rules.iter().filter(|rule| applies(rule)).cloned();
+        let (months, rules): (Vec<_>, Vec<_>) = all.partition(|rule| matches!(rule.meter, Meter::Month));
         let header = policy_header(&rules);
-        Self { rules, header }
+        Self { rules, months, header }
     }
 
     /// The rules that count requests over time.
@@ -248,7 +252,7 @@ fn policy_header(rules: &[Arc<Rule>]) -> String {
 /// A policy for keys takes the place of those for users; a shadow does not, or it would change what is enforced.
 fn stands_in(other: &Rule, user: &Rule) -> bool {
     other.policy.scope == Scope::ApiKey
-        && other.policy.unit == user.policy.unit
+        && (other.policy.unit, other.policy.period) == (user.policy.unit, user.policy.period)
         && other.policy.mode == Mode::Enforce
 }
 
