@@ -35,7 +35,7 @@ pub use either::Limits;
 pub use engine::Limiter;
 pub use headers::Headers;
 pub use ip::IpLimiter;
-pub use permit::Permit;
 pub use month::Period as BillingMonth;
+pub use permit::Permit;
 pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
 pub use tier::{Subject, Tier, TierPlan};

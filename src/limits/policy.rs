@@ -244,8 +244,10 @@ mod tests {
         let read = policy(month);
         assert_eq!(policy(serde_json::to_value(&read).unwrap()), read);
         assert_eq!(
-            pointers(json!({"name": "a", "scope": "org", "quota": 9, "period": "month", "window_seconds": 60,
-                            "burst": 3, "unit": "concurrent"})),
+            pointers(
+                json!({"name": "a", "scope": "org", "quota": 9, "period": "month", "window_seconds": 60,
+                            "burst": 3, "unit": "concurrent"})
+            ),
             ["/window_seconds", "/burst", "/unit"]
         );
         let year = json!({"name": "a", "scope": "org", "quota": 9, "period": "year"});

@@ -34,6 +34,7 @@ mod limits;
 mod local;
 mod mail;
 mod members;
+mod months;
 mod my_orgs;
 mod my_sessions;
 mod openapi;

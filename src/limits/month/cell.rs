@@ -52,10 +52,15 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// Taken out of the reserve, or on credit.
-    Taken { start: Period, on_credit: bool },
+    Taken {
+        start: Period,
+        on_credit: bool,
+    },
     Refused,
     /// Postgres must be asked; `first` has to do it.
-    Unknown { first: bool },
+    Unknown {
+        first: bool,
+    },
 }
 
 /// What is to be said to Postgres.

@@ -213,7 +213,8 @@ impl Months {
         for _ in 0..3 {
             let now = self.now();
             let answer = gate::take_month(&self.0.pools, &ask.words(&cell, quota, self.0.parts, now)).await;
-            let Ok(answer) = answer.inspect_err(|error| tracing::warn!(%error, "a monthly quota can't be asked for"))
+            let Ok(answer) =
+                answer.inspect_err(|error| tracing::warn!(%error, "a monthly quota can't be asked for"))
             else {
                 break;
             };
