@@ -108,6 +108,7 @@ mod tests {
         Scope,
         fixture::{MINUTE, World, concurrent, policy, shadow},
     };
+    use proptest::prelude::*;
 
     fn sent(decision: &super::Decision) -> Vec<String> {
         decision.headers().pairs().map(|(name, value)| format!("{name}: {value}")).collect()
@@ -155,6 +156,36 @@ mod tests {
             sent(&world.ask(&plan, 1)),
             [r#"ratelimit-policy: "busy";q=4;qu="concurrent-requests""#, r#"ratelimit: "busy";r=3"#]
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_policies_a_parser_of_rfc_9651_reads_them(
+            odd in proptest::collection::vec(("[a-z0-9][a-z0-9_-]{0,30}", 1..=u32::MAX, 1..=2_678_400_u32, any::<bool>()), 1..8),
+            cost in 0..=u32::MAX,
+        ) {
+            let mut world = World::new();
+            let odd = odd.into_iter().enumerate().map(|(place, (name, quota, seconds, gauge))| {
+                let name = format!("{place}-{name}");
+                let window = std::time::Duration::from_secs(seconds.into());
+                if gauge { concurrent(&name, Scope::Org, quota) } else { policy(&name, Scope::User, quota, window) }
+            });
+            let tier = world.tier(odd);
+            prop_assume!(tier.validate().is_empty());
+            let plan = std::sync::Arc::new(super::super::TierPlan::new(&tier, &[]).unwrap());
+            let decision = world.ask(&plan, cost);
+            let headers = decision.headers();
+            let names = |text: &str| {
+                let list: sfv::List = sfv::Parser::new(text).parse().unwrap();
+                let name = |entry: &sfv::ListEntry| match entry {
+                    sfv::ListEntry::Item(sfv::Item { bare_item: sfv::BareItem::String(name), .. }) => name.to_string(),
+                    _ => panic!("no string: {text}"),
+                };
+                list.iter().map(name).collect::<std::collections::BTreeSet<_>>()
+            };
+            prop_assert_eq!(names(&headers.policy).len(), tier.policies.len());
+            prop_assert_eq!(names(&headers.policy), names(&headers.limit));
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod ip_limits;
 mod isolation;
 mod key_rotation;
 mod key_uses;
+mod limit_headers;
 mod limits;
 mod local;
 mod mail;

@@ -27,15 +27,15 @@ impl Period {
         }
     }
 
-    pub(in crate::limits) fn ends(&self) -> u64 {
+    pub(in crate::limits) fn ends(self) -> u64 {
         nanos(self.end.midnight().assume_utc())
     }
 
-    pub(in crate::limits) fn holds(&self, now: u64) -> bool {
+    pub(in crate::limits) fn holds(self, now: u64) -> bool {
         (nanos(self.start.midnight().assume_utc())..self.ends()).contains(&now)
     }
 
-    pub(in crate::limits) fn seconds(&self) -> u32 {
+    pub(in crate::limits) fn seconds(self) -> u32 {
         u32::try_from((self.end - self.start).whole_seconds()).unwrap_or(u32::MAX)
     }
 }
