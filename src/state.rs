@@ -103,6 +103,7 @@ impl AppState {
             quota,
             window_seconds: 60,
             burst,
+            period: None,
             unit: Unit::Requests,
             mode: Mode::Enforce,
             strict: true,

@@ -72,6 +72,8 @@ impl Cell {
                     Err(Refusal::Never) => Mark { owed, after: owed, wait: NEVER, place: 0 },
                 }
             }
+            // No cell is asked about a month: it would be counted nowhere.
+            Meter::Month => Mark { owed: 0, after: 0, wait: 0, place: 0 },
             Meter::Gauge => {
                 let busy = self.in_flight();
                 let fits = cost == 0 || busy < self.rule.policy.quota;
@@ -91,6 +93,7 @@ impl Cell {
                 self.written = now;
                 None
             }
+            Meter::Month => None,
             Meter::Gauge => Some(Permit::take(self.in_flight.get_or_insert_default())),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     cell::{Mark, NEVER},
+    month::MonthMark,
     permit::Permit,
     policy::{Scope, Unit},
     rule::{Meter, Rule},
@@ -35,6 +36,8 @@ pub struct Decision {
     /// One for each rule of the view.
     marks: Marks,
     permits: Vec<Permit>,
+    /// The monthly quotas of the view.
+    months: Vec<MonthMark>,
 }
 
 impl Decision {
@@ -46,7 +49,18 @@ impl Decision {
                 mark.owed = mark.after;
             }
         }
-        Self { admitted, cost, plan, who, now, marks, permits }
+        Self { admitted, cost, plan, who, now, marks, permits, months: Vec::new() }
+    }
+
+    /// The same, and how the monthly quotas stand.
+    pub(super) fn with_months(mut self, months: Vec<MonthMark>) -> Self {
+        self.months = months;
+        if self.admitted {
+            for month in &mut self.months {
+                month.mark.owed = month.mark.after;
+            }
+        }
+        self
     }
 
     /// The enforced policies that refused; none if admitted.
@@ -73,7 +87,7 @@ impl Decision {
 
     /// How each policy that applies stands, tightest first; what refused comes before, shadows after all others.
     pub fn readings(&self) -> Vec<Reading> {
-        readings(self.view(), &self.marks, self.now, self.cost)
+        readings(self.view(), &self.marks, &self.months, self.now, self.cost)
     }
 
     /// The places among concurrent requests that were taken: each is free again when its permit is dropped, or the
@@ -87,7 +101,12 @@ impl Decision {
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = (&Rule, &Mark)> {
-        self.view().rules.iter().map(Arc::as_ref).zip(&self.marks)
+        let months = self.months.iter().map(|month| (month.rule.as_ref(), &month.mark));
+        self.view().rules.iter().map(Arc::as_ref).zip(&self.marks).chain(months)
+    }
+
+    pub(super) fn months(&self) -> &[MonthMark] {
+        &self.months
     }
 
     fn refusing(&self, shadow: bool) -> impl Iterator<Item = &str> {
@@ -123,9 +142,16 @@ pub struct Reading {
     pub source: String,
 }
 
-pub(super) fn readings(view: &View, marks: &[Mark], now: u64, cost: u32) -> Vec<Reading> {
+pub(super) fn readings(
+    view: &View,
+    marks: &[Mark],
+    months: &[MonthMark],
+    now: u64,
+    cost: u32,
+) -> Vec<Reading> {
+    let counted = view.rules.iter().zip(marks).map(|(rule, mark)| Reading::of(rule, mark, now, cost));
     let mut readings: Vec<_> =
-        view.rules.iter().zip(marks).map(|(rule, mark)| Reading::of(rule, mark, now, cost)).collect();
+        counted.chain(months.iter().map(|month| Reading::of_month(month, now, cost))).collect();
     readings.sort_by_key(|reading| (reading.shadow, !reading.violated, reading.remaining));
     readings
 }
@@ -136,7 +162,7 @@ impl Reading {
         let Level { used, remaining, next } = Level::of(rule, mark);
         let wait = match &rule.meter {
             Meter::Bucket(bucket) => bucket.wait(mark.owed, cost.max(1)),
-            Meter::Gauge => Some(if remaining > 0 { 0 } else { mark.wait }),
+            Meter::Gauge | Meter::Month => Some(if remaining > 0 { 0 } else { mark.wait }),
         };
         Self {
             policy: policy.name.clone(),
@@ -154,6 +180,23 @@ impl Reading {
             source: rule.source.as_ref().into(),
         }
     }
+
+    fn of_month(month: &MonthMark, now: u64, cost: u32) -> Self {
+        let MonthMark { rule, mark, period, left } = month;
+        let reading = Self::of(rule, mark, now, cost);
+        let wait = match cost.max(1) {
+            cost if cost > rule.policy.quota => None,
+            _ if !mark.fits() => Some(mark.wait),
+            cost if cost <= reading.remaining => Some(0),
+            _ => Some(*left),
+        };
+        Self {
+            window_seconds: period.seconds(),
+            reset_seconds: whole_seconds(*left),
+            next_at: wait.map(|wait| moment(now.saturating_add(wait))),
+            ..reading
+        }
+    }
 }
 
 /// A mark in units.
@@ -168,7 +211,9 @@ impl Level {
     pub fn of(rule: &Rule, mark: &Mark) -> Self {
         let (used, most, next) = match &rule.meter {
             Meter::Bucket(bucket) => (bucket.used(mark.owed), rule.policy.burst, bucket.next_unit(mark.owed)),
-            Meter::Gauge => (u32::try_from(mark.owed).unwrap_or(u32::MAX), rule.policy.quota, 0),
+            Meter::Gauge | Meter::Month => {
+                (u32::try_from(mark.owed).unwrap_or(u32::MAX), rule.policy.quota, 0)
+            }
         };
         Self { used, remaining: most.saturating_sub(used), next }
     }

@@ -1,6 +1,11 @@
 //! `Limits`: the one thing that decides, in this process, or where a Redis is configured together with the others.
 
-use super::{Decision, Limiter, Reading, Subject, TierPlan, shared::Shared};
+use super::{
+    Decision, Limiter, Reading, Subject, TierPlan,
+    decision::{Judged, Marks, readings},
+    month::Months,
+    shared::Shared,
+};
 use crate::{clock::Clock, config, db::Pools, ids::OrgId};
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
@@ -10,22 +15,41 @@ pub struct Limits {
     local: Limiter,
     /// None for one replica.
     shared: Option<Shared>,
+    months: Months,
 }
 
 impl Limits {
     /// Fails only if what is configured can't be an address: a Redis that is away is waited for by nobody.
     pub async fn open(config: &config::Redis, clock: Clock, pools: Pools) -> anyhow::Result<Self> {
+        let months = Months::new(clock.clone(), pools.clone(), config.assumed_replicas);
         let shared = if config.url.expose_secret().is_empty() {
             None
         } else {
             Some(Shared::open(config, pools).await?)
         };
-        Ok(Self { local: Limiter::new(clock), shared })
+        Ok(Self { local: Limiter::new(clock), shared, months })
     }
 
     /// Judges `cost` by every policy of `plan` that applies to `who`, and charges all of them if none that is enforced
     /// refuses. A cost of 0 is always admitted and charges nothing.
     pub async fn decide(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
+        let view = plan.view(who);
+        if view.months.is_empty() {
+            return self.decide_now(org, who, plan, cost).await;
+        }
+        // Taken first, and given back unless all others admit: those can't be undone.
+        let taken = self.months.take(org, who, view, cost).await;
+        if !taken.admitted() {
+            let (plan, now, marks) = self.foresee(org, who, plan, cost).await;
+            let refused = Judged { admitted: false, now, marks, permits: Vec::new() };
+            return Decision::new(plan, who, cost, refused).with_months(taken.give_back());
+        }
+        let decision = self.decide_now(org, who, plan, cost).await;
+        let months = if decision.admitted { taken.spend() } else { taken.give_back() };
+        decision.with_months(months)
+    }
+
+    async fn decide_now(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
         match &self.shared {
             None => self.local.decide(org, who, plan, cost),
             Some(shared) => shared.decide(&self.local, org, who, plan, cost).await,
@@ -33,10 +57,26 @@ impl Limits {
     }
 
     /// How each policy stands, and whether `cost` would fit it; charges nothing.
-    pub async fn peek(&self, org: OrgId, who: Subject, plan: &TierPlan, cost: u32) -> Vec<Reading> {
+    pub async fn peek(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Vec<Reading> {
+        let (plan, now, marks) = self.foresee(org, who, plan, cost).await;
+        let view = plan.view(who);
+        let months = self.months.peek(org, who, view, cost).await;
+        readings(view, &marks, &months, now, cost)
+    }
+
+    async fn foresee(
+        &self,
+        org: OrgId,
+        who: Subject,
+        plan: &Arc<TierPlan>,
+        cost: u32,
+    ) -> (Arc<TierPlan>, u64, Marks) {
         match &self.shared {
-            None => self.local.peek(org, who, plan, cost),
-            Some(shared) => shared.peek(&self.local, org, who, plan, cost).await,
+            None => {
+                let (now, marks) = self.local.foresee(org, who, plan.view(who).rules.iter(), cost);
+                (Arc::clone(plan), now, marks)
+            }
+            Some(shared) => shared.foresee(&self.local, org, who, plan, cost).await,
         }
     }
 
@@ -48,11 +88,13 @@ impl Limits {
         })
     }
 
-    /// Keeps in touch with the other replicas until `until` is cancelled.
+    /// Keeps in touch with the other replicas, and hands back what rests, until `until` is cancelled.
     pub async fn keep(&self, until: CancellationToken) {
-        match &self.shared {
-            None => until.cancelled().await,
-            Some(shared) => shared.keep(until).await,
-        }
+        let in_touch = async {
+            if let Some(shared) = &self.shared {
+                shared.keep(until.clone()).await;
+            }
+        };
+        tokio::join!(in_touch, self.months.keep(until.clone()));
     }
 }

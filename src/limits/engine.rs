@@ -93,7 +93,7 @@ impl Limiter {
     pub fn peek(&self, org: OrgId, who: Subject, plan: &TierPlan, cost: u32) -> Vec<Reading> {
         let view = plan.view(who);
         let (now, marks) = self.foresee(org, who, view.rules.iter(), cost);
-        readings(view, &marks, now, cost)
+        readings(view, &marks, &[], now, cost)
     }
 
     /// The same by some rules only; tells the time, too.

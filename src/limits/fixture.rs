@@ -18,6 +18,7 @@ pub fn policy(name: &str, scope: Scope, quota: u32, window: Duration) -> Policy 
         quota,
         window_seconds: window.as_secs().try_into().unwrap(),
         burst: quota,
+        period: None,
         unit: Unit::Requests,
         mode: Mode::Enforce,
         strict: false,

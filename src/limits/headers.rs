@@ -2,12 +2,12 @@
 
 use super::{
     decision::{Decision, Level, whole_seconds},
+    month::MonthMark,
     policy::Unit,
     rule::Rule,
-    tier::View,
 };
 use smallvec::SmallVec;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// Never suggest more than so many times the rate that a policy sustains (draft 10, 8.5).
 const PACE: u64 = 4;
@@ -15,8 +15,8 @@ const PACE: u64 = 4;
 /// The header values of one answer; an empty one is not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers<'d> {
-    /// `RateLimit-Policy`: made once per plan.
-    pub policy: &'d str,
+    /// `RateLimit-Policy`: made once per plan, but for monthly quotas.
+    pub policy: Cow<'d, str>,
     /// `RateLimit`: tightest first.
     pub limit: String,
     /// `Retry-After`, in seconds.
@@ -29,7 +29,7 @@ impl<'d> Headers<'d> {
     /// Names, in lower case, and values of the headers to send.
     pub fn pairs(self) -> impl Iterator<Item = (&'static str, Cow<'d, str>)> {
         let fields = [
-            ("ratelimit-policy", Cow::Borrowed(self.policy)),
+            ("ratelimit-policy", self.policy),
             ("ratelimit", Cow::Owned(self.limit)),
             ("retry-after", self.retry_after.map_or(Cow::Borrowed(""), |seconds| seconds.to_string().into())),
             ("ratelimit-notice", Cow::Borrowed(self.notice)),
@@ -50,6 +50,7 @@ impl Decision {
         levels.sort_by_key(|(fits, remaining, ..)| (*fits, *remaining));
         let mut limit = String::with_capacity(levels.len() * 32);
         for (_, remaining, rule, next) in levels {
+            let month = self.month_of(rule);
             if !limit.is_empty() {
                 limit.push_str(", ");
             }
@@ -57,11 +58,33 @@ impl Decision {
             push_number(&mut limit, remaining.into());
             if rule.policy.unit == Unit::Requests {
                 limit.push_str(";t=");
-                push_number(&mut limit, self.seconds_to_more(rule, remaining, next));
+                let seconds = month.map_or_else(
+                    || self.seconds_to_more(rule, remaining, next),
+                    |month| whole_seconds(month.left).into(),
+                );
+                push_number(&mut limit, seconds);
             }
         }
-        let View { header: policy, notice, .. } = self.view();
-        Headers { policy, limit, retry_after: self.retry_after(), notice }
+        let notice = &self.view().notice;
+        Headers { policy: self.policies(), limit, retry_after: self.retry_after(), notice }
+    }
+
+    fn policies(&self) -> Cow<'_, str> {
+        let header = &self.view().header;
+        if self.months().is_empty() {
+            return Cow::Borrowed(header);
+        }
+        let mut header = header.clone();
+        for month in self.months().iter().filter(|month| !month.rule.is_shadow()) {
+            let comma = if header.is_empty() { "" } else { ", " };
+            let super::Policy { name, quota, .. } = &month.rule.policy;
+            let _ = write!(header, "{comma}\"{name}\";q={quota};w={}", month.period.seconds());
+        }
+        Cow::Owned(header)
+    }
+
+    fn month_of(&self, rule: &Rule) -> Option<&MonthMark> {
+        self.months().iter().find(|month| std::ptr::eq(month.rule.as_ref(), rule))
     }
 
     /// A nearly full bucket gets its next unit at once, and `r=99;t=1` would invite a herd: so `t` is stretched while
@@ -89,6 +112,7 @@ mod tests {
         Scope,
         fixture::{MINUTE, World, concurrent, policy, shadow},
     };
+    use proptest::prelude::*;
 
     fn sent(decision: &super::Decision) -> Vec<String> {
         decision.headers().pairs().map(|(name, value)| format!("{name}: {value}")).collect()
@@ -136,6 +160,36 @@ mod tests {
             sent(&world.ask(&plan, 1)),
             [r#"ratelimit-policy: "busy";q=4;qu="concurrent-requests""#, r#"ratelimit: "busy";r=3"#]
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_policies_a_parser_of_rfc_9651_reads_them(
+            odd in proptest::collection::vec(("[a-z0-9][a-z0-9_-]{0,30}", 1..=u32::MAX, 1..=2_678_400_u32, any::<bool>()), 1..8),
+            cost in 0..=u32::MAX,
+        ) {
+            let mut world = World::new();
+            let odd = odd.into_iter().enumerate().map(|(place, (name, quota, seconds, gauge))| {
+                let name = format!("{place}-{name}");
+                let window = std::time::Duration::from_secs(seconds.into());
+                if gauge { concurrent(&name, Scope::Org, quota) } else { policy(&name, Scope::User, quota, window) }
+            });
+            let tier = world.tier(odd);
+            prop_assume!(tier.validate().is_empty());
+            let plan = std::sync::Arc::new(super::super::TierPlan::new(&tier, &[]).unwrap());
+            let decision = world.ask(&plan, cost);
+            let headers = decision.headers();
+            let names = |text: &str| {
+                let list: sfv::List = sfv::Parser::new(text).parse().unwrap();
+                let name = |entry: &sfv::ListEntry| match entry {
+                    sfv::ListEntry::Item(sfv::Item { bare_item: sfv::BareItem::String(name), .. }) => name.to_string(),
+                    _ => panic!("no string: {text}"),
+                };
+                list.iter().map(name).collect::<std::collections::BTreeSet<_>>()
+            };
+            prop_assert_eq!(names(&headers.policy).len(), tier.policies.len());
+            prop_assert_eq!(names(&headers.policy), names(&headers.limit));
+        }
     }
 
     #[test]

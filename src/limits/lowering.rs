@@ -1,6 +1,6 @@
 //! Which limits get lower from one version of a tier to the next, and how clients are told ahead.
 
-use super::policy::{Mode, Policy, Unit};
+use super::policy::{Mode, Period, Policy, Unit};
 use std::fmt::Write as _;
 use time::OffsetDateTime;
 
@@ -34,11 +34,13 @@ impl Policy {
     /// Its item in `RateLimit-Notice`, a list of RFC 9651: as in `RateLimit-Policy`, with `b` for a burst that is not
     /// the quota and `at` for the date from which it holds.
     pub(super) fn notice(&self, at: OffsetDateTime) -> String {
-        let Self { name, quota, window_seconds, burst, unit, .. } = self;
+        let Self { name, quota, window_seconds, burst, unit, period, .. } = self;
         let mut item = format!("\"{name}\";q={quota}");
-        let _ = match unit {
-            Unit::Requests => write!(item, ";w={window_seconds}"),
-            Unit::Concurrent => write!(item, ";qu=\"concurrent-requests\""),
+        let _ = match (period, unit) {
+            // How long it is depends on the month.
+            (Some(Period::Month), _) => Ok(()),
+            (None, Unit::Requests) => write!(item, ";w={window_seconds}"),
+            (None, Unit::Concurrent) => write!(item, ";qu=\"concurrent-requests\""),
         };
         if *unit == Unit::Requests && burst != quota {
             let _ = write!(item, ";b={burst}");

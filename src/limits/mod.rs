@@ -2,6 +2,7 @@
 //!
 //! governor is the arithmetic, the cells are ours, time is `crate::clock`. Read downwards: `policy` is what an
 //! operator writes, `tier` what it compiles to, `engine` what decides, `decision` and `headers` what comes out.
+//! `month` stands beside the engine: quotas that Postgres counts.
 //! `either` is the way in, `shared` what several replicas do through Redis.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
@@ -19,6 +20,7 @@ mod lowering;
 mod mix;
 #[cfg(test)]
 mod model;
+mod month;
 mod overrides;
 mod permit;
 mod policy;
@@ -35,8 +37,9 @@ pub use either::Limits;
 pub use engine::Limiter;
 pub use headers::Headers;
 pub use ip::IpLimiter;
-pub use overrides::OverrideBook;
 pub use lowering::lowered;
+pub use month::Period as BillingMonth;
+pub use overrides::OverrideBook;
 pub use permit::Permit;
-pub use policy::{Fault, Mode, Policy, Scope, Unit};
+pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
 pub use tier::{Subject, Tier, TierPlan};

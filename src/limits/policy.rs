@@ -34,6 +34,14 @@ pub enum Unit {
     Concurrent,
 }
 
+/// A stretch of the calendar that a quota is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// The org's billing month: from its billing day, 00:00 UTC.
+    Month,
+}
+
 /// Whether a policy may refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +53,7 @@ pub enum Mode {
     Shadow,
 }
 
-/// One named limit: `quota` units each `window_seconds`, of which `burst` may come at once.
+/// One named limit: `quota` units each `window_seconds`, of which `burst` may come at once; or `quota` units each `period`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(from = "Wire", deny_unknown_fields)]
 pub struct Policy {
@@ -56,12 +64,15 @@ pub struct Policy {
     /// Units each window; for `concurrent`, requests at the same moment.
     #[schema(minimum = 1, example = 120)]
     pub quota: u32,
-    /// 1 second to 31 days; without meaning, and optional, for `concurrent`.
+    /// 1 second to 31 days; without meaning, and optional, for `concurrent`; 0 or left out with a `period`.
     #[schema(maximum = 2_678_400, example = 60)]
     pub window_seconds: u32,
     /// Units that may come at once after a rest; the quota unless given.
     #[schema(minimum = 1, required = false, example = 120)]
     pub burst: u32,
+    /// In place of a window and a burst.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
     #[schema(required = false, default = "requests")]
     pub unit: Unit,
     #[schema(required = false, default = "enforce")]
@@ -80,6 +91,7 @@ struct Wire {
     #[serde(default)]
     window_seconds: u32,
     burst: Option<u32>,
+    period: Option<Period>,
     #[serde(default)]
     unit: Unit,
     #[serde(default)]
@@ -90,8 +102,8 @@ struct Wire {
 
 impl From<Wire> for Policy {
     fn from(wire: Wire) -> Self {
-        let Wire { name, scope, quota, window_seconds, burst, unit, mode, strict } = wire;
-        Self { name, scope, quota, window_seconds, burst: burst.unwrap_or(quota), unit, mode, strict }
+        let Wire { name, scope, quota, window_seconds, burst, period, unit, mode, strict } = wire;
+        Self { name, scope, quota, window_seconds, burst: burst.unwrap_or(quota), period, unit, mode, strict }
     }
 }
 
@@ -140,6 +152,12 @@ impl Policy {
         );
         must(self.quota >= 1, "/quota", "must be at least 1");
         must(self.burst >= 1, "/burst", "must be at least 1");
+        if self.period.is_some() {
+            must(self.window_seconds == 0, "/window_seconds", "must be left out where there is a period");
+            must(self.burst == self.quota, "/burst", "must be left out where there is a period");
+            must(self.unit == Unit::Requests, "/unit", "must be requests where there is a period");
+            return faults;
+        }
         if self.unit == Unit::Concurrent {
             return faults;
         }
@@ -217,6 +235,23 @@ mod tests {
             pointers(json!({"name": "a".repeat(41), "scope": "org", "quota": 1, "window_seconds": 1})),
             ["/name"]
         );
+    }
+
+    #[test]
+    fn a_month_has_neither_window_nor_burst_and_is_written_as_it_is_read() {
+        let month = json!({"name": "month", "scope": "org", "quota": 1_000_000, "period": "month"});
+        assert!(pointers(month.clone()).is_empty());
+        let read = policy(month);
+        assert_eq!(policy(serde_json::to_value(&read).unwrap()), read);
+        assert_eq!(
+            pointers(
+                json!({"name": "a", "scope": "org", "quota": 9, "period": "month", "window_seconds": 60,
+                            "burst": 3, "unit": "concurrent"})
+            ),
+            ["/window_seconds", "/burst", "/unit"]
+        );
+        let year = json!({"name": "a", "scope": "org", "quota": 9, "period": "year"});
+        assert!(serde_json::from_value::<Policy>(year).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     bucket::Bucket,
-    policy::{Mode, Policy, Unit},
+    policy::{Mode, Period, Policy, Unit},
 };
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -29,6 +29,8 @@ pub(super) enum Meter {
     Bucket(Bucket),
     /// At most `quota` at the same moment.
     Gauge,
+    /// At most `quota` in a billing month, which no cell counts.
+    Month,
 }
 
 /// One change of a limit. Nanoseconds, `at` since 1970.
@@ -55,9 +57,10 @@ impl Rule {
 
     /// `step` is what the policy says, since it does.
     pub fn at_step(policy: Policy, source: Arc<str>, step: Step, past: Box<[Step]>) -> Self {
-        let meter = match policy.unit {
-            Unit::Requests => Meter::Bucket(Bucket::new(policy.interval(), policy.burst)),
-            Unit::Concurrent => Meter::Gauge,
+        let meter = match (policy.period, policy.unit) {
+            (Some(Period::Month), _) => Meter::Month,
+            (None, Unit::Requests) => Meter::Bucket(Bucket::new(policy.interval(), policy.burst)),
+            (None, Unit::Concurrent) => Meter::Gauge,
         };
         let label = format!("\"{}\";r=", policy.name);
         Self { policy, source, label, meter, past, step, notice: None }
@@ -67,13 +70,13 @@ impl Rule {
     pub fn bucket(&self) -> Option<&Bucket> {
         match &self.meter {
             Meter::Bucket(bucket) => Some(bucket),
-            Meter::Gauge => None,
+            Meter::Gauge | Meter::Month => None,
         }
     }
 
     /// What one of `replicas` may admit by itself, so that all of them together keep the limit: a part of the rate, and
     /// of the burst, at least 1. `None` for places among concurrent requests, which each replica counts for itself
-    /// anyway.
+    /// anyway, and for months, which are counted elsewhere.
     pub fn share(&self, replicas: u32) -> Option<Self> {
         let part = |whole: u32| (whole / replicas).max(1);
         let Policy { quota, burst, .. } = self.policy;
@@ -99,7 +102,8 @@ impl Rule {
 
 impl Policy {
     pub(super) fn continues(&self, other: &Self) -> bool {
-        self.scope == other.scope && self.unit == other.unit && self.name == other.name
+        let alike = |policy: &Self| (policy.scope, policy.unit, policy.period);
+        alike(self) == alike(other) && self.name == other.name
     }
 }
 

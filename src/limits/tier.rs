@@ -2,7 +2,7 @@
 
 use super::{
     policy::{Fault, Mode, Policy, Scope, Unit, is_slug},
-    rule::{Rule, Step},
+    rule::{Meter, Rule, Step},
 };
 use crate::ids::{ApiKeyId, UserId};
 use parking_lot::RwLock;
@@ -88,8 +88,11 @@ pub struct TierPlan {
 /// The rules that apply to one kind of caller, in the tier's order.
 #[derive(Debug)]
 pub(super) struct View {
+    /// Those that cells count.
     pub rules: Vec<Arc<Rule>>,
-    /// The `RateLimit-Policy` header.
+    /// Monthly quotas.
+    pub months: Vec<Arc<Rule>>,
+    /// The `RateLimit-Policy` header, less the monthly quotas, whose month depends on the org.
     pub header: String,
     /// The `RateLimit-Notice` header; empty unless something lower is announced.
     pub notice: String,
@@ -210,7 +213,8 @@ impl TierPlan {
 
     /// Those that apply to somebody.
     pub fn policies_of(&self, who: Subject) -> impl Iterator<Item = &Policy> {
-        self.view(who).rules.iter().map(|rule| &rule.policy)
+        let view = self.view(who);
+        view.rules.iter().chain(&view.months).map(|rule| &rule.policy)
     }
 
     pub(super) fn rules(&self) -> &[Arc<Rule>] {
@@ -227,11 +231,12 @@ impl TierPlan {
 
 impl View {
     fn of(rules: &[Arc<Rule>], to_come: &[Arc<Rule>], applies: impl Fn(&Rule) -> bool) -> Self {
-        let rules: Vec<_> = rules.iter().filter(|rule| applies(rule)).cloned().collect();
-        let header = policy_header(&rules);
-        let told = rules.iter().chain(to_come.iter().filter(|rule| applies(rule)));
+        let told = rules.iter().chain(to_come).filter(|rule| applies(rule));
         let notice = told.filter_map(|rule| rule.notice.as_deref()).collect::<Vec<_>>().join(", ");
-        Self { rules, header, notice }
+        let all = rules.iter().filter(|rule| applies(rule)).cloned();
+        let (months, rules): (Vec<_>, Vec<_>) = all.partition(|rule| matches!(rule.meter, Meter::Month));
+        let header = policy_header(&rules);
+        Self { rules, months, header, notice }
     }
 
     /// The rules that count requests over time.
@@ -268,7 +273,7 @@ fn policy_header(rules: &[Arc<Rule>]) -> String {
 /// A policy for keys takes the place of those for users; a shadow does not, or it would change what is enforced.
 fn stands_in(other: &Rule, user: &Rule) -> bool {
     other.policy.scope == Scope::ApiKey
-        && other.policy.unit == user.policy.unit
+        && (other.policy.unit, other.policy.period) == (user.policy.unit, user.policy.period)
         && other.policy.mode == Mode::Enforce
 }
 

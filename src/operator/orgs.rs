@@ -10,6 +10,7 @@ use crate::{
     error::{Error, OptionExt as _, Result, SqlExt as _},
     extract::{Json, List, ListParams, Listed, Path},
     ids::OrgId,
+    limits::BillingMonth,
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     state::AppState,
@@ -20,7 +21,7 @@ use axum::{extract::State, response::Response};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -41,6 +42,9 @@ pub struct PlatformOrg {
     #[schema(example = "free", max_length = 40)]
     pub tier: String,
     pub status: Status,
+    /// Its billing months begin on this day at 00:00 UTC, or on the last of a shorter month.
+    #[schema(example = 1, minimum = 1, maximum = 31)]
+    pub billing_day: i16,
     /// Set on a sandbox: the organisation whose test keys lead here.
     pub sandbox_of: Option<OrgId>,
     #[serde(with = "time::serde::rfc3339")]
@@ -55,6 +59,10 @@ pub struct PlatformOrgPatch {
     pub tier: Option<String>,
     #[garde(skip)]
     pub status: Option<Standing>,
+    /// What is used of the month that runs stays used in the month that this makes of it.
+    #[garde(inner(range(min = 1, max = 31)))]
+    #[schema(example = 1, minimum = 1, maximum = 31)]
+    pub billing_day: Option<i16>,
     /// Why, for those who ask later.
     #[garde(length(chars, min = 1, max = 500))]
     #[schema(example = "upgraded by contract", min_length = 1, max_length = 500)]
@@ -82,7 +90,8 @@ impl Listed for PlatformOrg {
     type Row = Self;
     /// `$1` is the caller's org, the platform: itself it does not list.
     const LISTING: &'static Listing = &Listing {
-        columns: "id, slug, name, tier, status, sandbox_of, created_at",
+        columns: "id, slug, name, tier, status, sandbox_of, created_at, \
+                  coalesce(billing_day, extract(day from created_at at time zone 'utc')::smallint) as billing_day",
         from: "orgs join org_control on org_control.org_id = orgs.id where orgs.id <> $1",
         sorts: &[
             Sort { name: "created_at", column: "created_at", cast: "timestamptz" },
@@ -116,7 +125,7 @@ async fn get_platform_org(State(state): State<AppState>, Path(id): Path<OrgId>) 
     Ok(Json(select(&mut state.platform.begin().await?, id).await?.or_not_found()?))
 }
 
-/// Move an organisation to another tier, suspend or restore it
+/// Move an organisation to another tier or billing day, suspend or restore it
 ///
 /// In force on every replica within a second; `active` restores a deleted one too. A sandbox is suspended and restored with its organisation.
 #[utoipa::path(patch, path = "/orgs/{id}", tag = "operator: orgs", request_body = PlatformOrgPatch,
@@ -140,6 +149,10 @@ async fn update_platform_org(
     lock(&mut tx, id).await?;
     let before = select(&mut tx, id).await?.or_not_found()?;
     let changed = update(&mut tx, id, &patch).await?;
+    if let Some(day) = patch.billing_day {
+        let month = |day: i16| BillingMonth::at(state.clock.now(), day.try_into().unwrap_or(1)).start;
+        move_month(&mut tx, id, month(before.billing_day), month(day)).await?;
+    }
     let org = select(&mut tx, id).await?.or_not_found()?;
     for place in [id, PLATFORM] {
         for change in changes(&before, &org, &patch.reason) {
@@ -167,6 +180,10 @@ fn changes(before: &PlatformOrg, after: &PlatformOrg, reason: &str) -> Vec<Entry
         let change = entry("org.tier_changed").before(json!({"tier": before.tier}));
         changes.push(change.after(json!({"tier": after.tier, "reason": reason})));
     }
+    if before.billing_day != after.billing_day {
+        let change = entry("org.billing_day_changed").before(json!({"billing_day": before.billing_day}));
+        changes.push(change.after(json!({"billing_day": after.billing_day, "reason": reason})));
+    }
     changes
 }
 
@@ -181,7 +198,8 @@ async fn lock(tx: &mut PlatformTx, id: OrgId) -> Result<()> {
 async fn select(tx: &mut PlatformTx, id: OrgId) -> Result<Option<PlatformOrg>> {
     let org = sqlx::query_as!(
         PlatformOrg,
-        r#"select id as "id: _", slug, name, tier, status as "status: _", sandbox_of as "sandbox_of: _", created_at
+        r#"select id as "id: _", slug, name, tier, status as "status: _", sandbox_of as "sandbox_of: _", created_at,
+                  coalesce(billing_day, extract(day from created_at at time zone 'utc')::smallint) as "billing_day!"
            from orgs join org_control on org_control.org_id = orgs.id where id = $1"#,
         id.uuid()
     );
@@ -192,13 +210,15 @@ async fn select(tx: &mut PlatformTx, id: OrgId) -> Result<Option<PlatformOrg>> {
 async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Result<Vec<OrgId>> {
     let changed = sqlx::query_scalar!(
         r#"update org_control
-           set tier = case when org_id = $1 then coalesce($2, tier) else tier end, status = coalesce($3, status)
+           set tier = case when org_id = $1 then coalesce($2, tier) else tier end, status = coalesce($3, status),
+               billing_day = case when org_id = $1 then coalesce($4, billing_day) else billing_day end
            where org_id = $1
               or ($3::text is not null and org_id = (select id from orgs where sandbox_of = $1))
            returning org_id as "org: OrgId""#,
         id.uuid(),
         patch.tier,
-        patch.status.map(|standing| Status::from(standing).as_str())
+        patch.status.map(|standing| Status::from(standing).as_str()),
+        patch.billing_day
     )
     .fetch_all(&mut **tx)
     .await
@@ -209,4 +229,16 @@ async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Res
         sqlx::query!("select control_change('org', $1, null)", org.uuid()).execute(&mut **tx).await?;
     }
     Ok(changed)
+}
+
+/// The month that runs becomes another: what is used of it goes along whole, so that nothing is forgiven and nothing is
+/// counted twice. What is left of months before is nobody's.
+async fn move_month(tx: &mut PlatformTx, id: OrgId, from: Date, to: Date) -> Result<()> {
+    sqlx::query!("delete from monthly_uses where org_id = $1 and period_start < $2", id.uuid(), from)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query!("update monthly_uses set period_start = $2 where org_id = $1", id.uuid(), to)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }

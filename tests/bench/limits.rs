@@ -18,6 +18,7 @@ fn policy(name: &str, scope: Scope, quota: u32) -> Policy {
         quota,
         window_seconds: 60,
         burst: quota,
+        period: None,
         unit: Unit::Requests,
         mode: Mode::Enforce,
         strict: false,

@@ -37,7 +37,7 @@ mod replicas;
 mod wire;
 
 use super::{
-    decision::{Decision, Judged, Marks, Reading, readings},
+    decision::{Decision, Judged, Marks},
     engine::Limiter,
     tier::{Subject, TierPlan, View},
 };
@@ -153,21 +153,23 @@ impl Shared {
         Decision::new(Arc::clone(plan), who, cost, Judged { admitted, now, marks, permits })
     }
 
-    /// As [`Limiter::peek`].
-    pub async fn peek(
+    /// As [`Limiter::foresee`], by the rules of a plan: which one, when, and a mark for each.
+    pub async fn foresee(
         &self,
         local: &Limiter,
         org: OrgId,
         who: Subject,
-        plan: &TierPlan,
+        plan: &Arc<TierPlan>,
         cost: u32,
-    ) -> Vec<Reading> {
+    ) -> (Arc<TierPlan>, u64, Marks) {
         let view = plan.view(who);
         let Some((now, told)) = self.ask(org, who, view, cost, false).await else {
-            return local.peek(org, who, &plan.share(self.replicas.count()), cost);
+            let share = plan.share(self.replicas.count());
+            let (now, marks) = local.foresee(org, who, share.view(who).rules.iter(), cost);
+            return (share, now, marks);
         };
         let (_, held) = local.foresee(org, who, view.gauges(), cost);
-        readings(view, &call::merge(view, held, told), now, cost)
+        (Arc::clone(plan), now, call::merge(view, held, told))
     }
 
     /// What stands in for `plan` while Redis is away.
