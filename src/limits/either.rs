@@ -1,6 +1,8 @@
 //! `Limits`: the one thing that decides, in this process, or where a Redis is configured together with the others.
 
-use super::{Decision, Limiter, Reading, Subject, TierPlan, shared::Shared};
+use super::{
+    Counting, Decision, Limiter, Reading, Subject, Tally, TierPlan, shared::Shared, tally::Counters,
+};
 use crate::{clock::Clock, config, db::Pools, ids::OrgId};
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ pub struct Limits {
     local: Limiter,
     /// None for one replica.
     shared: Option<Shared>,
+    counters: Counters,
 }
 
 impl Limits {
@@ -20,16 +23,18 @@ impl Limits {
         } else {
             Some(Shared::open(config, pools).await?)
         };
-        Ok(Self { local: Limiter::new(clock), shared })
+        Ok(Self { local: Limiter::new(clock), shared, counters: Counters::default() })
     }
 
     /// Judges `cost` by every policy of `plan` that applies to `who`, and charges all of them if none that is enforced
     /// refuses. A cost of 0 is always admitted and charges nothing.
     pub async fn decide(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
-        match &self.shared {
+        let decision = match &self.shared {
             None => self.local.decide(org, who, plan, cost),
             Some(shared) => shared.decide(&self.local, org, who, plan, cost).await,
-        }
+        };
+        self.counters.count(&decision, cost);
+        decision
     }
 
     /// How each policy stands, and whether `cost` would fit it; charges nothing.
@@ -38,6 +43,13 @@ impl Limits {
             None => self.local.peek(org, who, plan, cost),
             Some(shared) => shared.peek(&self.local, org, who, plan, cost).await,
         }
+    }
+
+    /// What was decided here since the start.
+    pub fn tally(&self) -> Tally {
+        let (mode, redis_calls) =
+            self.shared.as_ref().map_or((Counting::Exact, 0), |shared| (shared.counting(), shared.calls()));
+        self.counters.read(mode, redis_calls)
     }
 
     /// Forgets who owes nothing here; see [`Limiter::sweep`].

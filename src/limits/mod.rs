@@ -23,6 +23,7 @@ mod policy;
 mod rule;
 mod shared;
 mod shelf;
+mod tally;
 mod tier;
 #[cfg(test)]
 mod traps;
@@ -35,4 +36,5 @@ pub use headers::Headers;
 pub use ip::IpLimiter;
 pub use permit::Permit;
 pub use policy::{Fault, Mode, Policy, Scope, Unit};
+pub use tally::{Counting, Tally};
 pub use tier::{Subject, Tier, TierPlan};

@@ -32,6 +32,7 @@ mod replicas;
 use super::{
     decision::{Decision, Judged, Marks, Reading, readings},
     engine::Limiter,
+    tally::Counting,
     tier::{Subject, TierPlan, View},
 };
 use crate::{config, db::Pools, ids::OrgId, tenancy::gate};
@@ -158,6 +159,15 @@ impl Shared {
         };
         let (_, held) = local.foresee(org, who, view.gauges(), cost);
         readings(view, &call::merge(view, held, told), now, cost)
+    }
+
+    pub fn counting(&self) -> Counting {
+        if self.link.is_up() { Counting::Exact } else { Counting::Degraded }
+    }
+
+    /// How often Redis was asked for decisions and readings.
+    pub fn calls(&self) -> u64 {
+        self.link.calls()
     }
 
     /// What stands in for `plan` while Redis is away.
