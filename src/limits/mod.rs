@@ -27,6 +27,7 @@ mod policy;
 mod rule;
 mod shared;
 mod shelf;
+mod tally;
 mod tier;
 #[cfg(test)]
 mod traps;
@@ -42,4 +43,5 @@ pub use month::Period as BillingMonth;
 pub use overrides::OverrideBook;
 pub use permit::Permit;
 pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
+pub use tally::{Counting, Tally};
 pub use tier::{Subject, Tier, TierPlan};
