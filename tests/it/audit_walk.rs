@@ -158,7 +158,7 @@ async fn of_tier(app: &TestApp, operation: &Operation<'_>) -> Reply {
     let tier = format!("/operator/v1/tiers/{slug}");
     let mut change = json!({"name": "Two", "policies": [], "reason": "a drill"});
     operator.put(&tier, change.clone()).await.expect(200);
-    let later = app.clock.now() + Duration::from_secs(60);
+    let later = app.clock.now() + Duration::from_mins(1);
     change["effective_at"] = later.format(&Rfc3339).unwrap().into();
     operator.put(&tier, change).await.expect(200);
     operation.call(&operator, &operation.path.replace("{slug}", &slug)).await

@@ -98,12 +98,12 @@ async fn an_announced_limit_is_told_ahead_and_holds_from_its_second_on_every_rep
     let (acme, globex, operator) = (app.org_on("free").await, app.org_on("pro").await, app.operator().await);
     let there = replica.bearer(acme.owner.token.as_ref().unwrap());
     there.get("/api/v1/products").await.expect(200);
-    let lower = from(&app, Duration::from_secs(600), change(&json!([user(50)])));
+    let lower = from(&app, Duration::from_mins(10), change(&json!([user(50)])));
     let announced = operator.put_if(FREE, "\"1\"", lower).await;
     let tier = announced.expect(200);
     assert_eq!((&tier["version"], &tier["announced"]["version"]), (&json!(1), &json!(2)));
     assert_eq!(announced.header("etag"), "\"2\"", "an announcement changes the tier");
-    let at = (app.clock.now() + Duration::from_secs(600)).unix_timestamp();
+    let at = (app.clock.now() + Duration::from_mins(10)).unix_timestamp();
     let notice = format!(r#""user";q=50;w=60;at=@{at}"#);
     until("the other replica tells of it", async || {
         there.get("/api/v1/org").await.header("ratelimit-notice") == notice

@@ -14,7 +14,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("sqlx::Pool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::AssertSqlSafe", &["bootstrap", "local", "tenancy"]),
     ("totp_rs", &["authn"]),
-    ("tokio::spawn", &["app", "bus", "dev", "state", "worker"]),
+    ("tokio::spawn", &["app", "bus", "dev", "limits", "state", "worker"]),
 ];
 
 const LONGEST: usize = 600;

@@ -2,6 +2,9 @@
 
 use super::make;
 use crate::support::{BREACHES, Org, TestApp};
+use serde_json::json;
+use std::time::Duration;
+use time::format_description::well_known::Rfc3339;
 
 /// Two orgs with rows in every table that has a fence.
 async fn two_orgs(app: &TestApp) -> (Org, Org) {
@@ -18,10 +21,26 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
             make(app, &org.owner, "", collection).await;
         }
     }
+    limit_by_the_month_with_exceptions(app, [&acme, &globex]).await;
     app.state.authz.uses().flush(&app.state.platform).await.unwrap();
     app.state.decisions.flush(&app.state.platform).await.unwrap();
     app.seal().await;
     (acme, globex)
+}
+
+/// Has each use something of a monthly quota, and an override of it.
+async fn limit_by_the_month_with_exceptions(app: &TestApp, orgs: [&Org; 2]) {
+    let operator = app.operator().await;
+    let month = json!({"name": "month", "scope": "org", "quota": 1_000_000, "period": "month"});
+    let tier = json!({"name": "Enterprise", "policies": [month], "reason": "to have rows"});
+    operator.put("/operator/v1/tiers/enterprise", tier).await.expect(200);
+    let expires_at = (app.clock.now() + Duration::from_hours(1)).format(&Rfc3339).unwrap();
+    for org in orgs {
+        org.owner.get("/api/v1/org").await.expect(200);
+        let exception = json!({"org": org.slug, "policy": "month", "quota": 2_000_000, "expires_at": expires_at,
+                               "reason": "to have rows"});
+        operator.post("/operator/v1/overrides", exception).await.expect(201);
+    }
 }
 
 #[tokio::test]
