@@ -54,6 +54,7 @@ pub enum Bucket {
 struct TopQuery {
     /// What there must be the most of.
     #[serde(default)]
+    #[param(inline)]
     by: Measure,
     /// From this minute on; an hour before `to` by default.
     #[serde(default, with = "time::serde::rfc3339::option")]
