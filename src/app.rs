@@ -32,6 +32,7 @@ impl App {
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::keep_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_usage(state.clone(), background.clone()));
         tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));

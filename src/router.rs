@@ -54,6 +54,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         operator::tiers::routes(),
         operator::overrides::routes(),
         operator::limits::routes(),
+        operator::usage::routes(),
         operator::keys::routes(),
     ];
 

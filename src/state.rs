@@ -16,7 +16,9 @@ use crate::{
     decisions::Decisions,
     error::Result,
     ids::{ApiKeyId, OrgId, SessionId},
-    limits::{IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit},
+    limits::{
+        IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
+    },
     page::CursorKey,
     tenancy::{Control, OrgDirectory, PlatformDb, gate},
     vault::{self, Vault},
@@ -53,6 +55,8 @@ pub struct Inner {
     pub overrides: OverrideBook,
     /// Decides how much a tier may do.
     pub limits: Limits,
+    /// How much each org asked for.
+    pub usage: Usage,
     /// Decides how much an address may do before it is known who asks.
     pub ip_limiter: IpLimiter,
     pub cursor_key: CursorKey,
@@ -123,6 +127,7 @@ impl AppState {
             keyring: remembered.keyring,
             hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
+            usage: Usage::default(),
             ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,
             cursor_key: CursorKey(vault::derive(&master, "insula page cursors")),

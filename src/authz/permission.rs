@@ -36,6 +36,7 @@ words! {
         PlatformOverrides = "platform_overrides",
         PlatformLimits = "platform_limits",
         PlatformKeys = "platform_keys",
+        PlatformUsage = "platform_usage",
     }
 }
 

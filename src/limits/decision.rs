@@ -96,6 +96,11 @@ impl Decision {
         std::mem::take(&mut self.permits)
     }
 
+    /// When it was made, in nanoseconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
     pub(super) fn view(&self) -> &View {
         self.plan.view(self.who)
     }

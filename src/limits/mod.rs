@@ -31,6 +31,7 @@ mod tally;
 mod tier;
 #[cfg(test)]
 mod traps;
+mod usage;
 
 pub use book::TierBook;
 pub use decision::{Decision, Reading};
@@ -45,3 +46,4 @@ pub use permit::Permit;
 pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
 pub use tally::{Counting, Tally};
 pub use tier::{Subject, Tier, TierPlan};
+pub use usage::{Usage, sweep_usage};

@@ -1,5 +1,6 @@
 //! The stacks a request walks down, top to bottom, one file per layer.
 
+mod audited;
 mod authenticate;
 mod catch_panic;
 mod client_ip;
@@ -48,7 +49,8 @@ pub fn outer(state: &AppState, router: Router) -> Router {
     )
 }
 
-/// What stands before a tenant's route: who, for which org, within which limits, with which permission.
+/// What stands before a tenant's route: who, for which org, within which limits, with which permission; operators are
+/// written down besides.
 fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
     route.route_layer(
         ServiceBuilder::new()
@@ -56,6 +58,7 @@ fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> Method
             .layer(from_fn_with_state((state.clone(), door), resolve_org::resolve_org))
             .layer(from_fn_with_state(state.clone(), receipts::receipts))
             .layer(from_fn_with_state((state.clone(), door), rate_limit::rate_limit))
+            .layer(from_fn_with_state((state.clone(), door), audited::audited))
             .layer(from_fn_with_state((state.clone(), door), guard::guard)),
     )
 }

@@ -35,6 +35,7 @@ pub async fn rate_limit(
     let plan = state.plan(principal.org, control, who, stance.tier()).await?;
     // Permits of concurrency policies are held until the answer is made.
     let decision = state.limits.decide(principal.org, who, &plan, door.cost).await;
+    state.usage.count(principal.org, &decision);
     let mut response =
         if decision.admitted { next.run(request).await } else { refusal(&decision).into_response() };
     tell(&decision, &mut response);

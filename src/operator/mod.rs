@@ -5,3 +5,4 @@ pub mod limits;
 pub mod orgs;
 pub mod overrides;
 pub mod tiers;
+pub mod usage;

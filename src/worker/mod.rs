@@ -7,6 +7,7 @@ mod limits;
 mod mail;
 mod permission_uses;
 mod sweep;
+mod usage;
 
 pub use audit::{keep_audit_sealed, seal_audit};
 pub use decisions::keep_decisions;
@@ -15,3 +16,4 @@ pub use limits::keep_limits;
 pub use mail::send_mail;
 pub use permission_uses::keep_uses;
 pub use sweep::sweep;
+pub use usage::keep_usage;

@@ -1,7 +1,7 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
-//! sessions long over, keys long retired, changes long heard of.
+//! sessions long over, keys long retired, changes long heard of, counts of use beyond two months.
 
-use crate::{bus, decisions, error::Result, state::AppState, trail::Trail};
+use crate::{bus, decisions, error::Result, limits, state::AppState, trail::Trail};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from mails where created_at < $1", at - MAILS).execute(&mut *tx).await?;
     sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
     decisions::sweep(&mut tx, at).await?;
+    limits::sweep_usage(&mut tx, at).await?;
     tx.commit().await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)

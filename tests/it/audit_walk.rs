@@ -38,7 +38,9 @@ async fn every_operation_that_changes_something_is_recorded_or_named_here() {
             reply.status,
             reply.text
         );
-        let recorded = app.database.recorded_of(&reply).await;
+        let mut recorded = app.database.recorded_of(&reply).await;
+        // That an operator called says nothing of what changed.
+        recorded.retain(|event| event.action != "operator.called");
         match NOT_RECORDED.iter().find(|(name, _)| *name == operation.to_string()) {
             None => {
                 assert!(!recorded.is_empty(), "{operation} changes something, and the audit does not know");
