@@ -1,6 +1,6 @@
 //! What operators see of use is what clients saw, and what operators do is seen too.
 
-use super::support::{Document, Persona, TestApp, until};
+use super::support::{Document, Operation, Persona, TestApp, until};
 use serde_json::{Value, json};
 
 const USAGE: &str = "/operator/v1/usage";
@@ -41,7 +41,7 @@ async fn the_use_of_an_org_is_what_its_clients_saw_and_another_orgs_is_not_in_it
     assert_eq!(passing(2, &globex.owner).await, 2);
     app.state.usage.flush(&app.state.platform).await.unwrap();
 
-    app.clock.advance(std::time::Duration::from_secs(120));
+    app.clock.advance(std::time::Duration::from_mins(2));
     assert_eq!(passing(1, &acme.viewer).await, 1);
     app.state.usage.flush(&app.state.platform).await.unwrap();
 
@@ -122,7 +122,7 @@ async fn every_call_of_an_operator_is_in_the_audit_before_it_is_answered() {
     let document = Document::of(&app).await;
     let (acme, operator) = (app.org().await, app.operator().await);
     let mut tried = 0;
-    for operation in document.operations().into_iter().filter(|operation| operation.is_operators()) {
+    for operation in document.operations().into_iter().filter(Operation::is_operators) {
         let path = operation.some_path();
         let reply = operation.call(&operator, &path).await;
         let recorded = app.database.recorded_of(&reply).await;
