@@ -37,6 +37,8 @@ impl App {
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_recorder(state.clone(), background.clone()));
+        tasks.spawn(worker::run_simulations(state.clone(), background.clone()));
         tasks.close();
         Ok(Self { state, listener, background, tasks })
     }

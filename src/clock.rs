@@ -44,12 +44,30 @@ impl Clock {
         }
     }
 
+    /// Puts a frozen clock to this moment, in microseconds since 1970; for what replays the past.
+    pub fn set_micros(&self, micros: u64) {
+        if let Some(at) = &self.0 {
+            at.store(i64::try_from(micros).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+
     /// Moves a frozen clock; the machine's clock can't be moved.
     pub fn advance(&self, by: Duration) {
         if let Some(at) = &self.0 {
             at.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
+}
+
+/// The moment that is so many microseconds after 1970 began.
+pub fn at_micros(micros: u64) -> OffsetDateTime {
+    let since = time::Duration::microseconds(i64::try_from(micros).unwrap_or(i64::MAX));
+    OffsetDateTime::UNIX_EPOCH.checked_add(since).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Microseconds since 1970; 0 for what was before.
+pub fn since_1970(at: OffsetDateTime) -> u64 {
+    u64::try_from(micros(at)).unwrap_or(0)
 }
 
 fn micros(at: OffsetDateTime) -> i64 {

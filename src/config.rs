@@ -30,6 +30,7 @@ pub struct Config {
     pub authz: Authz,
     pub log: Log,
     pub limits: Limits,
+    pub decisions: Decisions,
     pub dev: Dev,
 }
 
@@ -123,6 +124,14 @@ pub struct Dev {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub ip: IpLimit,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decisions {
+    pub sample: f64,
+    pub retention_days: u32,
+    pub mebibytes: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -248,11 +257,19 @@ impl Config {
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
             ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
+            ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
+            ("DECISIONS__MEBIBYTES", u64::from(self.decisions.mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {
             if value == 0 {
                 return Err(Unusable(format!("INSULA_{key}: must be at least 1")));
             }
+        }
+        if !(0.0..=1.0).contains(&self.decisions.sample) {
+            return Err(Unusable::new(
+                "INSULA_DECISIONS__SAMPLE",
+                "must be 0 (record nothing) to 1 (every org)",
+            ));
         }
         Ok(())
     }

@@ -109,6 +109,8 @@ ids! {
     InvitationId = "inv";
     /// A line of an organisation's audit.
     AuditEventId = "aud";
+    /// A simulation of a tier.
+    SimulationId = "sim";
     /// A mail to be sent.
     MailId = "eml";
     /// An exception from a tier's limits.

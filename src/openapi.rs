@@ -39,6 +39,7 @@ use utoipa::{
         (name = "operator: overrides", description = "Exceptions from tiers that end by themselves, for operators."),
         (name = "operator: limits", description = "What holds for whom, for operators."),
         (name = "operator: usage", description = "What organisations ask for, for operators."),
+        (name = "operator: simulations", description = "Tiers tried out on recorded decisions, for operators."),
         (name = "operator: keys", description = "What access tokens are signed with, for operators.")
     )
 )]

@@ -55,6 +55,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         operator::overrides::routes(),
         operator::limits::routes(),
         operator::usage::routes(),
+        operator::simulations::routes(),
         operator::keys::routes(),
     ];
 

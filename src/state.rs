@@ -18,6 +18,7 @@ use crate::{
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
+        record::Recorder,
     },
     page::CursorKey,
     tenancy::{Control, OrgDirectory, PlatformDb, gate},
@@ -57,6 +58,8 @@ pub struct Inner {
     pub limits: Limits,
     /// How much each org asked for.
     pub usage: Usage,
+    /// What it decided, for simulations.
+    pub recorder: Recorder,
     /// Decides how much an address may do before it is known who asks.
     pub ip_limiter: IpLimiter,
     pub cursor_key: CursorKey,
@@ -128,6 +131,7 @@ impl AppState {
             hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             usage: Usage::default(),
+            recorder: Recorder::new(&config.decisions),
             ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,
             cursor_key: CursorKey(vault::derive(&master, "insula page cursors")),

@@ -37,6 +37,7 @@ words! {
         PlatformLimits = "platform_limits",
         PlatformKeys = "platform_keys",
         PlatformUsage = "platform_usage",
+        PlatformSimulations = "platform_simulations",
     }
 }
 

@@ -63,6 +63,11 @@ impl Decision {
         self
     }
 
+    /// When it was made: microseconds since 1970.
+    pub fn at_micros(&self) -> u64 {
+        self.now / 1_000
+    }
+
     /// The enforced policies that refused; none if admitted.
     pub fn violated(&self) -> impl Iterator<Item = &str> {
         self.refusing(false)

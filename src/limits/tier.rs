@@ -217,6 +217,12 @@ impl TierPlan {
         view.rules.iter().chain(&view.months).map(|rule| &rule.policy)
     }
 
+    /// How long after the last call anybody may still owe something: the slowest refill of an empty bucket.
+    pub fn memory(&self) -> std::time::Duration {
+        let depths = self.rules.iter().filter_map(|rule| rule.bucket()).map(|bucket| bucket.depth);
+        std::time::Duration::from_nanos(depths.max().unwrap_or(0))
+    }
+
     pub(super) fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }

@@ -71,6 +71,8 @@ fn public(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppSt
 /// What an operation asks of its caller.
 #[derive(Clone, Copy)]
 struct Door {
+    /// The operation's id.
+    route: &'static str,
     /// None: membership is enough.
     permission: Option<Permission>,
     /// Units of the tier's quotas.

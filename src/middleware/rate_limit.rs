@@ -5,7 +5,7 @@ use crate::{
     authn::Principal,
     caller::{Stance, subject},
     error::{Error, Problem},
-    limits::{Decision, Reading},
+    limits::{Decision, Reading, record::Recorded},
     state::AppState,
     tenancy::Control,
 };
@@ -34,8 +34,11 @@ pub async fn rate_limit(
     let who = subject(&principal.actor);
     let plan = state.plan(principal.org, control, who, stance.tier()).await?;
     // Permits of concurrency policies are held until the answer is made.
-    let decision = state.limits.decide(principal.org, who, &plan, door.cost).await;
-    state.usage.count(principal.org, &decision);
+    let (org, cost) = (principal.org, door.cost);
+    let decision = state.limits.decide(org, who, &plan, cost).await;
+    let (at, admitted) = (decision.at_micros(), decision.admitted);
+    state.recorder.push(Recorded { at, org, who, route: door.route, cost, admitted });
+    state.usage.count(org, &decision);
     let mut response =
         if decision.admitted { next.run(request).await } else { refusal(&decision).into_response() };
     tell(&decision, &mut response);

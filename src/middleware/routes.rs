@@ -3,6 +3,7 @@
 use super::{Door, public, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
+    limits::record,
     state::AppState,
 };
 use axum::routing::MethodRouter;
@@ -99,7 +100,15 @@ impl TenantRoutes {
             OpenApiRouter::new(),
             |router, (permission, cost, (schemas, mut paths, route))| {
                 let cost = cost.unwrap_or_else(|| usual_cost(&mut paths));
-                let door = Door { permission, cost, platform, personal };
+                let route_id =
+                    operations(&mut paths).find_map(|(_, operation)| operation.operation_id.clone());
+                let door = Door {
+                    route: record::route(route_id.as_deref().unwrap_or_default()),
+                    permission,
+                    cost,
+                    platform,
+                    personal,
+                };
                 operations(&mut paths).for_each(|(_, operation)| describe_door(operation, door));
                 let route = state.map_or(MethodRouter::new(), |state| tenant(state, door, route));
                 router.routes((schemas, paths, route))

@@ -4,5 +4,6 @@ pub mod keys;
 pub mod limits;
 pub mod orgs;
 pub mod overrides;
+pub mod simulations;
 pub mod tiers;
 pub mod usage;

@@ -1,7 +1,13 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
 //! sessions long over, keys long retired, changes long heard of, counts of use beyond two months.
 
-use crate::{bus, decisions, error::Result, limits, state::AppState, trail::Trail};
+use crate::{
+    bus, decisions,
+    error::Result,
+    limits::{self, record},
+    state::AppState,
+    trail::Trail,
+};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +49,8 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
     decisions::sweep(&mut tx, at).await?;
     limits::sweep_usage(&mut tx, at).await?;
+    record::sweep(&mut tx, &state.config.decisions, at).await?;
+    sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;
     tx.commit().await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
