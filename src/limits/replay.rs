@@ -85,7 +85,7 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
         let Some(next) = batch.next()? else { return Ok(()) };
         self.replay_before(next.at)?;
         let callers = batch.callers.iter().map(|(org, who)| self.caller(*org, *who)).collect();
-        let routes = batch.routes.iter().map(|route| self.route(route)).collect();
+        let routes = batch.routes.iter().map(|route| self.number(route)).collect();
         self.open.push(Open { batch, next, callers, routes });
         Ok(())
     }
@@ -178,7 +178,7 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
         Some(Caller { org, who, plan, tallies })
     }
 
-    fn route(&mut self, route: &str) -> usize {
+    fn number(&mut self, route: &str) -> usize {
         self.routes.iter().position(|known| known == route).unwrap_or_else(|| {
             self.routes.push(route.to_owned());
             self.routes.len() - 1

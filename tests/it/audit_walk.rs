@@ -6,7 +6,7 @@ use super::{
 };
 use serde_json::json;
 use std::time::Duration;
-use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Operations that change something and are not in the audit, and why not.
 const NOT_RECORDED: [(&str, &str); 6] = [
@@ -134,6 +134,12 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         | "DELETE /operator/v1/tiers/{slug}/announcement"
         | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
         "POST /operator/v1/tiers" => operation.call(&app.operator().await, path).await,
+        "POST /operator/v1/simulations" => simulation(app).await,
+        "POST /operator/v1/simulations/{id}/cancel" => {
+            let made = simulation(app).await.expect(202);
+            let path = path.replace("{id}", made["id"].as_str().unwrap());
+            operation.call_with(&app.operator().await, &path, Some(json!({}))).await
+        }
         "POST /operator/v1/keys/rotate" => {
             let rotation = json!({"reason": "a drill", "force": true});
             operation.call_with(&app.operator().await, path, Some(rotation)).await
@@ -141,6 +147,14 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         _ if operation.is_public() => operation.call(&app.anon(), path).await,
         _ => operation.call(owner, &of_own(app, operation, owner).await).await,
     }
+}
+
+/// One that is asked for, of the last hour.
+async fn simulation(app: &TestApp) -> Reply {
+    let text = |at: OffsetDateTime| at.format(&Rfc3339).unwrap();
+    let now = app.clock.now();
+    let asked = json!({"tier": "free", "policies": [], "from": text(now - time::Duration::hours(1)), "to": text(now)});
+    app.operator().await.post("/operator/v1/simulations", asked).await
 }
 
 /// A change that changes something, where the documented one may not.

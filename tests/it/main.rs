@@ -65,6 +65,7 @@ mod schema;
 mod secrets;
 mod sessions;
 mod signing_keys;
+mod simulations;
 mod standing;
 mod step_up;
 mod stock;

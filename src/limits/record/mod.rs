@@ -6,6 +6,8 @@
 mod batch;
 mod store;
 
+#[cfg(test)]
+pub use batch::pack;
 pub use batch::{Batch, Next, Recorded, Unreadable};
 pub use store::{Stored, count, read, sweep};
 

@@ -308,7 +308,7 @@ async fn get_platform_simulation_csv(
 }
 
 /// Cancel a simulation
-#[utoipa::path(post, path = "/simulations/{id}/cancel", tag = "operator: simulations", request_body = Action,
+#[utoipa::path(post, path = "/simulations/{id}/cancel", tag = "operator: simulations",
     params(("id" = SimulationId, Path)),
     responses((status = 200, description = "The cancelled simulation.", body = Simulation),
               (status = 409, description = "It is over already.")))]

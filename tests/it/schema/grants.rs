@@ -38,7 +38,8 @@ pub const LINTS: &[Lint] = &[
             from unnest(array['users', 'credentials', 'sessions', 'refresh_tokens', 'api_key_secrets', 'invitation_secrets',
                               'mails', 'mail_tokens', 'totp', 'recovery_codes', 'login_challenges', 'login_failures',
                               'signing_keys',
-                              'control_counter', 'control_log', 'tier_versions']) secret
+                              'control_counter', 'control_log', 'tier_versions', 'recorded_decisions', 'simulations',
+                              'simulation_outcomes']) secret
             where to_regclass(secret) is null
                or has_table_privilege('insula_app', secret, 'delete, truncate, trigger')
                or has_any_column_privilege('insula_app', secret, 'select, insert, update, references')",
