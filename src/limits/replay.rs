@@ -82,7 +82,7 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
 
     /// Takes another batch, in the order of their first decisions, and replays whatever is older than all of it.
     pub fn take(&mut self, mut batch: Batch) -> Result<(), Unreadable> {
-        let Some(next) = batch.next()? else { return Ok(()) };
+        let Some(next) = batch.advance()? else { return Ok(()) };
         self.replay_before(next.at)?;
         let callers = batch.callers.iter().map(|(org, who)| self.caller(*org, *who)).collect();
         let routes = batch.routes.iter().map(|route| self.number(route)).collect();
@@ -117,7 +117,7 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
             let until = self.open.iter().map(|open| open.next.at).min().unwrap_or(u64::MAX).min(end);
             let left = loop {
                 self.replay(&open);
-                let Some(next) = open.batch.next()? else { break false };
+                let Some(next) = open.batch.advance()? else { break false };
                 open.next = next;
                 if next.at >= until {
                     break true;

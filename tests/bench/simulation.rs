@@ -1,6 +1,8 @@
 //! What recording a decision costs, and how fast ten million are read and replayed, of 1,000 and of 100,000 orgs:
 //! `cargo bench --bench simulation`.
 
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 use anyhow::anyhow;
 use insula::{
     bootstrap::{self, Passwords},
@@ -96,9 +98,10 @@ async fn main() -> anyhow::Result<()> {
 type After = Option<(OffsetDateTime, uuid::Uuid)>;
 
 async fn page(platform: &PlatformDb, after: After, into: &mut Vec<Vec<u8>>) -> anyhow::Result<After> {
-    let (from, to) = (clock::at_micros(START), clock::at_micros(u64::MAX / 4));
+    let from = clock::at_micros(START);
+    let most = i64::try_from(BATCHES)?;
     let mut tx = platform.begin().await?;
-    let batches = record::read(&mut tx, from, to.min(from + time::Duration::days(1)), after, 8).await?;
+    let batches = record::read(&mut tx, from, from + time::Duration::days(1), after, most).await?;
     tx.commit().await?;
     let after = batches.last().map(|last| (last.first_at, last.id));
     into.extend(batches.into_iter().map(|batch| batch.columns));

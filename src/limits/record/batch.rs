@@ -154,7 +154,7 @@ impl Batch {
     }
 
     /// The next one, until there is none.
-    pub fn next(&mut self) -> Result<Option<Next>, Unreadable> {
+    pub fn advance(&mut self) -> Result<Option<Next>, Unreadable> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -245,7 +245,7 @@ mod tests {
     fn unpacked(bytes: Vec<u8>) -> Result<Vec<Recorded>, Unreadable> {
         let mut batch = Batch::open(bytes)?;
         let mut all = Vec::new();
-        while let Some(Next { at, caller, route, cost, admitted }) = batch.next()? {
+        while let Some(Next { at, caller, route, cost, admitted }) = batch.advance()? {
             let (org, who) = batch.callers[caller];
             let route = ROUTES.into_iter().find(|known| *known == batch.routes[route]).ok_or(Unreadable)?;
             all.push(Recorded { at, org, who, route, cost, admitted });
