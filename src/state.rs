@@ -18,6 +18,7 @@ use crate::{
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
+        IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit,
         record::Recorder,
     },
     page::CursorKey,

@@ -57,8 +57,9 @@ impl OverrideBook {
             return Arc::clone(&made.plan);
         }
         let that_count: Vec<_> = control.overrides.iter().filter(|one| one.counts_for(own)).collect();
-        let ends = that_count.iter().map(|one| nanos(one.until) / 1_000).filter(|until| now < *until);
-        let until = ends.min().unwrap_or(u64::MAX);
+        // In a replay there are some that have not begun yet.
+        let bounds = that_count.iter().flat_map(|one| [one.from, one.until]).map(|at| nanos(at) / 1_000);
+        let until = bounds.filter(|bound| now < *bound).min().unwrap_or(u64::MAX);
         let plan = Arc::new(tier.under(&that_count, self.clock.now()));
         let made = Made { control: Arc::clone(control), tier, until, plan: Arc::clone(&plan) };
         self.made.insert((org, own), Arc::new(made));

@@ -32,7 +32,8 @@ pub struct Replayed {
 
 pub type Outcomes = Vec<(OrgId, Vec<(String, Replayed)>)>;
 
-/// A replay under way. `plan_of` tells under which plan somebody would have been, and nothing for whom it leaves out.
+/// A replay under way. `plan_of` tells under which plan somebody is at the replay's time, and the microsecond from which
+/// on it has to be asked again; nothing for whom it leaves out.
 pub struct Replay<P> {
     plan_of: P,
     clock: Clock,
@@ -60,13 +61,15 @@ struct Caller {
     org: OrgId,
     who: Subject,
     plan: Arc<TierPlan>,
+    /// When the plan has to be asked for again.
+    until: u64,
     /// The place of the org's tallies.
     tallies: usize,
 }
 
-impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
-    pub fn new(window: Range<u64>, plan_of: P) -> Self {
-        let clock = Clock::frozen();
+impl<P: FnMut(OrgId, Subject, u64) -> Option<(Arc<TierPlan>, u64)>> Replay<P> {
+    /// `clock` is frozen, and the replay's from here on: it stands at the time of each decision in turn.
+    pub fn new(clock: Clock, window: Range<u64>, plan_of: P) -> Self {
         Self {
             plan_of,
             limiter: Limiter::new(clock.clone()),
@@ -84,7 +87,8 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
     pub fn take(&mut self, mut batch: Batch) -> Result<(), Unreadable> {
         let Some(next) = batch.advance()? else { return Ok(()) };
         self.replay_before(next.at)?;
-        let callers = batch.callers.iter().map(|(org, who)| self.caller(*org, *who)).collect();
+        self.clock.set_micros(next.at);
+        let callers = batch.callers.iter().map(|(org, who)| self.caller(*org, *who, next.at)).collect();
         let routes = batch.routes.iter().map(|route| self.number(route)).collect();
         self.open.push(Open { batch, next, callers, routes });
         Ok(())
@@ -116,7 +120,7 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
             let mut open = self.open.swap_remove(place);
             let until = self.open.iter().map(|open| open.next.at).min().unwrap_or(u64::MAX).min(end);
             let left = loop {
-                self.replay(&open);
+                self.replay(&mut open);
                 let Some(next) = open.batch.advance()? else { break false };
                 open.next = next;
                 if next.at >= until {
@@ -129,14 +133,19 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
         }
     }
 
-    fn replay(&mut self, open: &Open) {
+    fn replay(&mut self, open: &mut Open) {
         self.replayed += 1;
         let Next { at, caller, route, cost, admitted } = open.next;
-        let Some(Caller { org, who, plan, tallies }) = &open.callers[caller] else { return };
+        let Some(Caller { org, who, plan, until, tallies }) = &mut open.callers[caller] else { return };
         if at >= self.window.end {
             return;
         }
         self.clock.set_micros(at);
+        if at >= *until
+            && let Some(now) = (self.plan_of)(*org, *who, at)
+        {
+            (*plan, *until) = now;
+        }
         let decision = self.limiter.decide(*org, *who, plan, cost);
         if self.replayed.is_multiple_of(SWEEP) {
             self.limiter.sweep(|_, _| None);
@@ -169,13 +178,13 @@ impl<P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>> Replay<P> {
         }
     }
 
-    fn caller(&mut self, org: OrgId, who: Subject) -> Option<Caller> {
-        let plan = (self.plan_of)(org, who)?;
+    fn caller(&mut self, org: OrgId, who: Subject, at: u64) -> Option<Caller> {
+        let (plan, until) = (self.plan_of)(org, who, at)?;
         let tallies = *self.orgs.entry(org).or_insert_with(|| {
             self.tallies.push((org, Vec::new()));
             self.tallies.len() - 1
         });
-        Some(Caller { org, who, plan, tallies })
+        Some(Caller { org, who, plan, until, tallies })
     }
 
     fn number(&mut self, route: &str) -> usize {
@@ -201,7 +210,7 @@ mod tests {
     type Found = BTreeMap<(OrgId, String), Replayed>;
 
     fn replay(batches: Vec<Vec<Recorded>>, window: Range<u64>, plan: &Arc<TierPlan>) -> Found {
-        let mut replay = Replay::new(window, |_, _| Some(Arc::clone(plan)));
+        let mut replay = Replay::new(Clock::frozen(), window, |_, _, _| Some((Arc::clone(plan), u64::MAX)));
         for mut batch in batches {
             replay.take(Batch::open(pack(&mut batch)).unwrap()).unwrap();
         }
@@ -290,7 +299,9 @@ mod tests {
         let (ours, theirs) = (world.org, OrgId::new());
         let at = world.clock.micros();
         let call = |org| Recorded { at, org, who: world.user, route: "get", cost: 1, admitted: true };
-        let mut replay = Replay::new(0..u64::MAX, |org, _| (org == ours).then(|| Arc::clone(&plan)));
+        let mut replay = Replay::new(Clock::frozen(), 0..u64::MAX, |org, _, _| {
+            (org == ours).then(|| (Arc::clone(&plan), u64::MAX))
+        });
         replay.take(Batch::open(pack(&mut [call(theirs), call(ours), call(theirs)])).unwrap()).unwrap();
         let (found, _) = replay.finish().unwrap();
         assert_eq!(found.len(), 1);
@@ -301,7 +312,8 @@ mod tests {
     fn memory_holds_who_owes_something_and_not_who_ever_asked() {
         let mut world = World::new();
         let plan = world.plan([policy("user", Scope::User, 10, SECOND)]);
-        let mut replay = Replay::new(0..u64::MAX, |_, _| Some(Arc::clone(&plan)));
+        let mut replay =
+            Replay::new(Clock::frozen(), 0..u64::MAX, |_, _, _| Some((Arc::clone(&plan), u64::MAX)));
         let mut at = world.clock.micros();
         for _ in 0..100 {
             let mut calls: Vec<Recorded> = (0..4_096)

@@ -6,7 +6,7 @@
 use anyhow::anyhow;
 use insula::{
     bootstrap::{self, Passwords},
-    clock,
+    clock::{self, Clock},
     config::Config,
     db::Pools,
     ids::{OrgId, UserId},
@@ -63,7 +63,8 @@ async fn main() -> anyhow::Result<()> {
         let start = Instant::now();
         let (send, mut receive) = mpsc::channel::<Vec<u8>>(BATCHES);
         let replaying = thread::spawn(move || {
-            let mut replay = Replay::new(START..u64::MAX, |_, _| Some(Arc::clone(&plan)));
+            let mut replay =
+                Replay::new(Clock::frozen(), START..u64::MAX, |_, _, _| Some((Arc::clone(&plan), u64::MAX)));
             while let Some(batch) = receive.blocking_recv() {
                 replay.take(Batch::open(batch)?)?;
             }
@@ -157,6 +158,7 @@ fn plan() -> anyhow::Result<Arc<TierPlan>> {
         quota,
         window_seconds: 60,
         burst: quota,
+        period: None,
         unit: Unit::Requests,
         mode: Mode::Enforce,
         strict: false,

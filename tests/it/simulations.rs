@@ -327,3 +327,34 @@ async fn decisions_are_kept_for_as_long_and_as_many_as_the_configuration_says() 
     sweep(now + time::Duration::hours(50)).await;
     assert_eq!(recorded().await, 0);
 }
+
+#[tokio::test]
+async fn exceptions_hold_in_a_simulation_for_as_long_as_they_held() {
+    let app = TestApp::start().await;
+    let (acme, globex, operator) = (app.org_on("free").await, app.org_on("pro").await, app.operator().await);
+    let then = json!([policy("user", "user", 5, 5)]);
+    let change = json!({"name": "Pro", "policies": then, "reason": "a trial"});
+    operator.put("/operator/v1/tiers/pro", change).await.expect(200);
+    app.clock.advance(Duration::from_mins(3));
+    let story = async |org: &Org| {
+        let from = app.clock.now();
+        let expires_at = text(from + Duration::from_secs(10));
+        let exception = json!({"org": org.slug, "policy": "user", "quota": 60, "window_seconds": 60, "expires_at": expires_at,
+                               "reason": "a sale"});
+        operator.post("/operator/v1/overrides", exception).await.expect(201);
+        let calls: Vec<Call> = (0..24).map(|_| (0, 3, Duration::from_millis(900))).collect();
+        let sent = send(&app, std::slice::from_ref(&org.owner), &calls).await;
+        app.clock.advance(Duration::from_millis(1));
+        (from, sent.iter().map(|(.., refused)| *refused).collect::<Vec<_>>())
+    };
+    let (from, before) = story(&acme).await;
+    assert!(!before.contains(&true));
+    let asked = json!({"tier": "free", "policies": then, "from": text(from), "to": text(app.clock.now())});
+    let result = simulated(&app, &operator, asked).await;
+    let (_, after) = story(&globex).await;
+    let refused = after.iter().filter(|refused| **refused).count();
+    assert!(!after[..10].contains(&true) && refused > 5, "{after:?}");
+    let org =
+        result["orgs"].as_array().unwrap().iter().find(|org| org["slug"] == acme.slug.as_str()).unwrap();
+    assert_eq!((&org["decisions"], &org["refused"]), (&json!(24), &json!(refused)), "{result}");
+}

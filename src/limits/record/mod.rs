@@ -29,7 +29,7 @@ const WAITING: usize = 8;
 /// The decisions of this replica that are not yet written down.
 #[derive(Debug)]
 pub struct Recorder {
-    /// Orgs whose ids end below it are recorded.
+    /// Orgs whose ids end in a number below it are recorded; of 32 bits, and one more for all of them.
     below: u64,
     filling: Mutex<Vec<Recorded>>,
     full: Mutex<VecDeque<Vec<Recorded>>>,
@@ -48,9 +48,9 @@ impl Recorder {
 
     /// Whether the decisions of `org` are recorded: all of them or none, and the same on every replica.
     pub fn samples(&self, org: OrgId) -> bool {
-        let (_, random) = org.uuid().as_u64_pair();
-        // The high bits of a uuid's second half are its variant.
-        random << 2 <= self.below && self.below > 0
+        // The last 32 bits are random; those before count the ids of a millisecond.
+        let (_, end) = org.uuid().as_u64_pair();
+        end & u64::from(u32::MAX) < self.below
     }
 
     /// Keeps it, if its org is in the sample. A question costs nothing and changes nothing, and is not kept.
@@ -108,14 +108,11 @@ impl Recorder {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a share, to sixteen digits; casts of floats saturate"
-)]
+const TWO_TO_THE_32: f64 = 4_294_967_296.0;
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 2^32")]
 fn threshold(share: f64) -> u64 {
-    (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64
+    (share.clamp(0.0, 1.0) * TWO_TO_THE_32) as u64
 }
 
 /// An operation's id for as long as the process lives: each is kept once, however often a router is made.

@@ -89,7 +89,8 @@ pub struct Simulation {
     pub tier: String,
     #[schema(value_type = Vec<Policy>, max_items = 16)]
     pub policies: Value,
-    /// Names of policies that a record can't tell about: how many requests were in flight at a moment is not recorded.
+    /// Names of policies that a record can't tell about: how many requests were in flight at
+    /// a moment is not recorded, and what was used of a month before is not either.
     #[schema(max_items = 16)]
     pub not_simulated: Vec<String>,
     #[serde(with = "time::serde::rfc3339")]

@@ -29,7 +29,7 @@ impl From<Row> for Simulation {
     fn from(row: Row) -> Self {
         let policies = row.policies.as_array().map_or(&[][..], Vec::as_slice).iter();
         let not_simulated = policies
-            .filter(|policy| policy["unit"] == "concurrent")
+            .filter(|policy| policy["unit"] == "concurrent" || policy["period"].is_string())
             .filter_map(|policy| policy["name"].as_str().map(ToOwned::to_owned))
             .collect();
         Self {

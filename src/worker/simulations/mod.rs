@@ -5,7 +5,7 @@ mod plans;
 mod store;
 
 use crate::{
-    clock,
+    clock::{self, Clock},
     error::{Error, Result},
     ids::OrgId,
     limits::{
@@ -65,7 +65,9 @@ pub async fn run_simulations(state: AppState, until: CancellationToken) {
 
 async fn run(state: &AppState, claimed: &Claimed, until: &CancellationToken) -> Result<()> {
     let policies = serde_json::from_value(claimed.policies.clone()).map_err(anyhow::Error::from)?;
-    let plans = Plans::load(state, &claimed.tier, policies).await?;
+    // Stands at the time of each decision that is replayed.
+    let clock = Clock::frozen();
+    let plans = Plans::load(state, &claimed.tier, policies, clock.clone()).await?;
     let from = claimed.starts_at - plans.memory().min(LONGEST_WARM_UP);
     let total = record::count(&mut state.platform.begin().await?, from, claimed.ends_at).await?;
     let window = clock::since_1970(claimed.starts_at)..clock::since_1970(claimed.ends_at);
@@ -78,8 +80,11 @@ async fn run(state: &AppState, claimed: &Claimed, until: &CancellationToken) -> 
         .spawn(move || {
             give_way();
             // Who does not wait for it any more has cancelled it.
-            let _ =
-                tell.send(replay(to_replay, Replay::new(window, |org, who| plans.of(org, who)), &counted));
+            let _ = tell.send(replay(
+                to_replay,
+                Replay::new(clock, window, |org, who, at| plans.of(org, who, at)),
+                &counted,
+            ));
         })
         .context("starting a thread to simulate on")?;
     let replaying = async {
@@ -137,7 +142,7 @@ fn replay<P>(
     done: &AtomicI64,
 ) -> std::result::Result<(Outcomes, i64), Unreadable>
 where
-    P: FnMut(OrgId, Subject) -> Option<Arc<TierPlan>>,
+    P: FnMut(OrgId, Subject, u64) -> Option<(Arc<TierPlan>, u64)>,
 {
     while let Some(batch) = batches.blocking_recv() {
         replay.take(Batch::open(batch)?)?;

@@ -1,11 +1,12 @@
 //! Under which plan everybody would be, were a tier changed: as it is now in all else.
 
 use crate::{
-    clock,
+    clock::{self, Clock},
     error::{Error, Result},
     ids::{OrgId, UserId},
-    limits::{Policy, Subject, Tier, TierPlan, Unit},
+    limits::{OverrideBook, Policy, Subject, Tier, TierPlan, Unit},
     state::AppState,
+    tenancy::Control,
 };
 use anyhow::anyhow;
 use std::{
@@ -18,12 +19,15 @@ pub struct Plans {
     orgs: HashMap<OrgId, Arc<TierPlan>>,
     /// Members of these orgs with a tier of their own.
     members: HashMap<(OrgId, UserId), Arc<TierPlan>>,
+    /// Those of these orgs that have exceptions: they hold when they held, and the replay's clock says when that is.
+    excepted: HashMap<OrgId, Arc<Control>>,
+    overrides: OverrideBook,
 }
 
 impl Plans {
-    pub async fn load(state: &AppState, slug: &str, mut policies: Vec<Policy>) -> Result<Self> {
-        // How many requests were in flight is not recorded.
-        policies.retain(|policy| policy.unit == Unit::Requests);
+    pub async fn load(state: &AppState, slug: &str, mut policies: Vec<Policy>, clock: Clock) -> Result<Self> {
+        // How many requests were in flight is not recorded, and of a month's beginning nothing is kept.
+        policies.retain(|policy| policy.unit == Unit::Requests && policy.period.is_none());
         let tier = Tier {
             slug: slug.to_owned(),
             name: slug.to_owned(),
@@ -50,7 +54,18 @@ impl Plans {
         )
         .fetch_all(&mut *tx)
         .await?;
+        let with_exceptions = sqlx::query_scalar!(
+            r#"select distinct o.org_id as "org: OrgId" from overrides o join org_control c using (org_id)
+               where c.tier = $1 or o.org_id in (select org_id from members where tier = $1)"#,
+            slug
+        )
+        .fetch_all(&mut *tx)
+        .await?;
         tx.commit().await?;
+        let mut excepted = HashMap::new();
+        for org in with_exceptions {
+            excepted.insert(org, state.directory.get(org).await?);
+        }
         let named: HashSet<&String> =
             orgs.iter().map(|org| &org.tier).chain(members.iter().map(|member| &member.tier)).collect();
         for tier in named {
@@ -65,17 +80,24 @@ impl Plans {
                 .iter()
                 .filter_map(|member| Some(((member.org, member.user), plan(&member.tier)?)))
                 .collect(),
+            excepted,
+            overrides: OverrideBook::new(clock),
         })
     }
 
-    /// As requests get theirs; nothing for whom the tier is nothing to.
-    pub fn of(&self, org: OrgId, who: Subject) -> Option<Arc<TierPlan>> {
+    /// As requests get theirs, at `at`, which is what the clock shows, and until when it stays so; nothing for whom the
+    /// tier is nothing to.
+    pub fn of(&self, org: OrgId, who: Subject, at: u64) -> Option<(Arc<TierPlan>, u64)> {
         let plan = self.orgs.get(&org)?;
         let own = match who {
             Subject::User(user) => self.members.get(&(org, user)),
             Subject::ApiKey(_) => None,
         };
-        Some(own.map_or_else(|| Arc::clone(plan), |own| plan.with_users_of(own)))
+        let plan = own.map_or_else(|| Arc::clone(plan), |own| plan.with_users_of(own));
+        let Some(control) = self.excepted.get(&org) else { return Some((plan, u64::MAX)) };
+        let bounds = control.overrides.iter().flat_map(|one| [one.from, one.until]).map(clock::since_1970);
+        let until = bounds.filter(|bound| *bound > at).min().unwrap_or(u64::MAX);
+        Some((self.overrides.apply(org, control, Some(who), plan), until))
     }
 
     /// How long anybody may owe something under one of these plans.
