@@ -74,6 +74,7 @@ mod tier_edits;
 mod tier_versions;
 mod tokens;
 mod totp;
+mod tuning;
 mod usage;
 mod user_permissions;
 mod walls;

@@ -1,6 +1,6 @@
 //! A developer's `insula dev`, on a port and in a directory of a test's own.
 
-use super::{Binary, Dir, Persona, wait::until_within};
+use super::{Binary, Dir, Persona, until_within};
 use serde_json::Value;
 use std::{net::TcpListener, time::Duration};
 

@@ -43,7 +43,7 @@ pub use reply::Reply;
 pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use smtp::Smtp;
 pub use source::Source;
-pub use wait::until;
+pub use wait::{until, until_within};
 
 use serde_json::{Value, json};
 
