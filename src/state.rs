@@ -18,7 +18,6 @@ use crate::{
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
-        IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit,
         record::Recorder,
     },
     page::CursorKey,
