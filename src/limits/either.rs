@@ -1,11 +1,10 @@
 //! `Limits`: the one thing that decides, in this process, or where a Redis is configured together with the others.
 
 use super::{
-    Counting, Decision, Limiter, Reading, Subject, Tally, TierPlan,
+    Decision, Limiter, Reading, Subject, TierPlan,
     decision::{Judged, Marks, readings},
     month::Months,
     shared::Shared,
-    tally::Counters,
 };
 use crate::{clock::Clock, config, db::Pools, ids::OrgId};
 use secrecy::ExposeSecret as _;
@@ -17,7 +16,6 @@ pub struct Limits {
     /// None for one replica.
     shared: Option<Shared>,
     months: Months,
-    counters: Counters,
 }
 
 impl Limits {
@@ -29,18 +27,12 @@ impl Limits {
         } else {
             Some(Shared::open(config, pools).await?)
         };
-        Ok(Self { local: Limiter::new(clock), shared, months, counters: Counters::default() })
+        Ok(Self { local: Limiter::new(clock), shared, months })
     }
 
     /// Judges `cost` by every policy of `plan` that applies to `who`, and charges all of them if none that is enforced
     /// refuses. A cost of 0 is always admitted and charges nothing.
     pub async fn decide(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
-        let decision = self.decide_by_all(org, who, plan, cost).await;
-        self.counters.count(&decision, cost);
-        decision
-    }
-
-    async fn decide_by_all(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
         let view = plan.view(who);
         if view.months.is_empty() {
             return self.decide_now(org, who, plan, cost).await;
@@ -86,13 +78,6 @@ impl Limits {
             }
             Some(shared) => shared.foresee(&self.local, org, who, plan, cost).await,
         }
-    }
-
-    /// What was decided here since the start.
-    pub fn tally(&self) -> Tally {
-        let (mode, redis_calls) =
-            self.shared.as_ref().map_or((Counting::Exact, 0), |shared| (shared.counting(), shared.calls()));
-        self.counters.read(mode, redis_calls)
     }
 
     /// Forgets who owes nothing here; see [`Limiter::sweep`].

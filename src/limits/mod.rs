@@ -29,7 +29,6 @@ mod replay;
 mod rule;
 mod shared;
 mod shelf;
-mod tally;
 mod tier;
 #[cfg(test)]
 mod traps;
@@ -47,6 +46,5 @@ pub use overrides::OverrideBook;
 pub use permit::Permit;
 pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
 pub use replay::{Outcomes, Replay, Replayed};
-pub use tally::{Counting, Tally};
 pub use tier::{Subject, Tier, TierPlan};
 pub use usage::{Usage, sweep_usage};

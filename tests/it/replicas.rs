@@ -2,7 +2,6 @@
 
 use super::support::{Fleet, Org, Persona};
 use futures::future::join_all;
-use insula::limits::Counting;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -183,25 +182,4 @@ async fn who_starts_without_redis_takes_the_assumed_share_until_it_is_there() {
     fleet.shows(60, &acme.owner).await;
     // The first Redis ever has lost nothing.
     assert_eq!(passing(70, &acme.owner).await, 60);
-}
-
-#[tokio::test]
-async fn the_tally_counts_what_clients_were_told_and_says_when_redis_is_gone() {
-    let mut fleet = Fleet::start(2, a_day(60)).await;
-    let (acme, globex) = two_orgs(&fleet).await;
-    let tallies = || fleet.replicas.iter().map(|replica| replica.state.limits.tally()).collect::<Vec<_>>();
-    let before = tallies();
-
-    let passed = passing_everywhere(40, &fleet, &acme.owner).await;
-    for ((before, after), passed) in before.iter().zip(tallies()).zip(passed) {
-        assert_eq!(after.mode, Counting::Exact);
-        assert_eq!(after.decisions - before.decisions, 40);
-        assert_eq!(after.admitted_units - before.admitted_units, passed as u64);
-        assert_eq!(after.refused_decisions - before.refused_decisions, 40 - passed as u64);
-        assert_eq!(after.redis_calls - before.redis_calls, 40);
-    }
-
-    fleet.stop_redis().await;
-    assert_eq!(passing_everywhere(5, &fleet, &globex.owner).await, [5; 2]);
-    assert!(fleet.replicas.iter().all(|replica| replica.state.limits.tally().mode == Counting::Degraded));
 }

@@ -10,10 +10,7 @@ use super::{
 use crate::config;
 use anyhow::Context as _;
 use redis::{FromRedisValue, Script, ScriptInvocation};
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// For what no request waits for.
@@ -27,8 +24,6 @@ pub(super) struct Link {
     decide: Script,
     beat: Script,
     breaker: Breaker<Wire>,
-    /// How often it was asked.
-    calls: AtomicU64,
 }
 
 /// What a heartbeat brings.
@@ -48,7 +43,6 @@ impl Link {
             decide: Script::new(include_str!("decide.lua")),
             beat: Script::new(include_str!("beat.lua")),
             breaker: Breaker::open(),
-            calls: AtomicU64::default(),
         })
     }
 
@@ -75,7 +69,6 @@ impl Link {
     /// has charged stays charged.
     pub async fn ask<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Option<T> {
         let mut line = self.breaker.line()?;
-        self.calls.fetch_add(1, Ordering::Relaxed);
         match within(self.patience, call.invoke_async(&mut line.connection)).await {
             Ok(answer) => Some(answer),
             Err(error) => {
@@ -108,10 +101,6 @@ impl Link {
 
     pub fn mended(&self, connection: Wire) {
         self.breaker.close(connection);
-    }
-
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
     }
 
     pub fn is_up(&self) -> bool {

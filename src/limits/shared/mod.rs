@@ -39,7 +39,6 @@ mod wire;
 use super::{
     decision::{Decision, Judged, Marks},
     engine::Limiter,
-    tally::Counting,
     tier::{Subject, TierPlan, View},
 };
 use crate::{config, db::Pools, ids::OrgId, tenancy::gate};
@@ -171,15 +170,6 @@ impl Shared {
         };
         let (_, held) = local.foresee(org, who, view.gauges(), cost);
         (Arc::clone(plan), now, call::merge(view, held, told))
-    }
-
-    pub fn counting(&self) -> Counting {
-        if self.link.is_up() { Counting::Exact } else { Counting::Degraded }
-    }
-
-    /// How often Redis was asked for decisions and readings.
-    pub fn calls(&self) -> u64 {
-        self.link.calls()
     }
 
     /// What stands in for `plan` while Redis is away.
