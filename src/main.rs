@@ -5,7 +5,7 @@ use insula::{
     app::{self, App},
     bootstrap,
     clock::Clock,
-    commands::{self, audit::Audit, bootstrap::Bootstrap, keys::Keys, policy::Policy},
+    commands::{self, audit::Audit, bootstrap::Bootstrap, keys::Keys, policy::Policy, tiers::Tiers},
     config::{self, Config, Unusable},
     dev,
     policy_check::Whose,
@@ -44,6 +44,9 @@ enum Command {
     /// Look after the policy: what roles may do
     #[command(subcommand)]
     Policy(Policy),
+    /// Keep tiers in a file: write it, compare it, put it in force
+    #[command(subcommand)]
+    Tiers(Tiers),
     /// Print the OpenAPI document
     Openapi,
     /// Print every setting with its default
@@ -62,11 +65,14 @@ const UNUSABLE: u8 = 2;
 async fn main() -> ExitCode {
     // One provider for every TLS connection; refused only when one is set already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    match Box::pin(run(Cli::parse())).await {
+    let cli = Cli::parse();
+    // What `tiers plan` ends with where there are changes must mean that alone.
+    let unusable = if matches!(cli.command, Command::Tiers(_)) { 1 } else { UNUSABLE };
+    match Box::pin(run(cli)).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("insula: {error:#}");
-            ExitCode::from(if error.is::<Unusable>() { UNUSABLE } else { 1 })
+            ExitCode::from(if error.is::<Unusable>() { unusable } else { 1 })
         }
     }
 }
@@ -120,6 +126,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(Policy::Check { org, all, dir }) => {
             let whose = if all { Some(Whose::All) } else { org.map(Whose::One) };
             return commands::policy::check(&config, whose, dir.as_deref()).await;
+        }
+        Command::Tiers(command) => {
+            config.check_for_reading()?;
+            telemetry::init(&config.log)?;
+            return commands::tiers::run(&config, command).await;
         }
         Command::Openapi => println!("{}", router::document(&config.http.public_url)?),
         Command::Config => {}

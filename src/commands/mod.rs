@@ -6,3 +6,4 @@ pub mod health;
 pub mod keys;
 pub mod operator;
 pub mod policy;
+pub mod tiers;

@@ -6,7 +6,7 @@ mod diff;
 mod store;
 
 pub use diff::{FieldDiff, PolicyDiff, TierDiff};
-pub use store::{lock, select, select_all, tell_replicas};
+pub use store::{Touched, lock, select, select_all, tell_replicas, touched};
 
 use crate::{
     audit::{self, Entry},
@@ -24,6 +24,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Tiers that organisations are put on by the platform itself.
 const BUILT_IN: [&str; 3] = ["free", "sandbox", "platform"];
+const LONGEST_NAME: usize = 200;
 /// How far ahead a change may be announced.
 const FARTHEST: Duration = Duration::days(90);
 
@@ -95,7 +96,18 @@ impl Content {
     /// All that is wrong with it, as a version of the tier `slug`.
     pub fn faults(&self, slug: &str, at: OffsetDateTime) -> Vec<Fault> {
         let (name, policies) = (self.name.clone(), self.policies.clone());
-        LimitTier { slug: slug.to_owned(), name, version: 1, policies, effective_at: at }.validate()
+        let fault =
+            |pointer: &str, detail: &str| Fault { pointer: pointer.to_owned(), detail: detail.to_owned() };
+        let mut faults = Vec::new();
+        if slug.starts_with(|first: char| first.is_ascii_digit()) {
+            faults.push(fault("/slug", "must start with a letter"));
+        }
+        if !(1..=LONGEST_NAME).contains(&name.chars().count()) {
+            faults.push(fault("/name", "must have 1 to 200 characters"));
+        }
+        let tier = LimitTier { slug: slug.to_owned(), name, version: 1, policies, effective_at: at };
+        faults.extend(tier.validate());
+        faults
     }
 
     fn audited(&self, version: i64) -> Value {
@@ -182,26 +194,33 @@ pub async fn withdraw(tx: &mut PlatformTx, by: &By<'_>, current: &Tier) -> Resul
 /// 409 where somebody is on it, or the platform itself needs it.
 pub async fn delete(tx: &mut PlatformTx, by: &By<'_>, current: &Tier) -> Result<()> {
     let slug = &current.slug;
-    if BUILT_IN.contains(&slug.as_str()) {
+    let touched = store::touched(tx, slug).await?;
+    check_deletable(slug, &touched)?;
+    if let Some(announced) = &current.announced {
+        store::mark_withdrawn(tx, slug, announced.version, by.trail.at).await?;
+    }
+    store::delete(tx, slug).await?;
+    let mut entry = Entry::new("tier.deleted", "tier", slug).before(current.content.audited(current.version));
+    if !by.reason.is_empty() {
+        entry = entry.after(explained(json!({}), by));
+    }
+    audit::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await
+}
+
+/// # Errors
+/// 409 where a tier that so many are on can't be deleted.
+pub fn check_deletable(slug: &str, touched: &Touched) -> Result<()> {
+    if BUILT_IN.contains(&slug) {
         return Err(Error::conflict(
             "built_in",
             format!("organisations are put on {slug} by the platform itself"),
         ));
     }
-    let touched = store::touched(tx, slug).await?;
     if touched.orgs + touched.members > 0 {
-        let detail = format!(
-            "{} organisations and {} members are on it: move them to another tier first",
-            touched.orgs, touched.members
-        );
+        let detail = format!("{touched} are on it: move them to another tier first");
         return Err(Error::conflict("tier_in_use", detail));
     }
-    if let Some(announced) = &current.announced {
-        store::mark_withdrawn(tx, slug, announced.version, by.trail.at).await?;
-    }
-    store::delete(tx, slug).await?;
-    let entry = Entry::new("tier.deleted", "tier", slug).before(current.content.audited(current.version));
-    audit::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await
+    Ok(())
 }
 
 async fn take_back(tx: &mut PlatformTx, by: &By<'_>, current: &Tier, announced: &Announcement) -> Result<()> {

@@ -8,7 +8,9 @@ use crate::{
         gate::{Announced, TierRow},
     },
 };
+use serde::Serialize;
 use serde_json::Value;
+use std::fmt;
 use time::OffsetDateTime;
 
 pub async fn select_all(tx: &mut PlatformTx, now: OffsetDateTime) -> Result<Vec<Tier>> {
@@ -194,10 +196,24 @@ pub(super) async fn mark_withdrawn(
 }
 
 /// How many a change of a tier is about.
+#[derive(Debug, Default, Serialize)]
 pub struct Touched {
     pub orgs: i64,
     /// Who have its limits on users though their organisation is on another.
     pub members: i64,
+}
+
+impl Touched {
+    pub fn add(&mut self, other: &Self) {
+        self.orgs += other.orgs;
+        self.members += other.members;
+    }
+}
+
+impl fmt::Display for Touched {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} organisations and {} members", self.orgs, self.members)
+    }
 }
 
 pub async fn touched(tx: &mut PlatformTx, slug: &str) -> Result<Touched> {

@@ -72,6 +72,7 @@ mod stock;
 mod story;
 mod tier_edits;
 mod tier_versions;
+mod tiers_file;
 mod tokens;
 mod totp;
 mod tuning;

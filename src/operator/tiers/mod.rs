@@ -153,9 +153,6 @@ async fn create_platform_tier(
     let NewTier { slug, name, policies, entitlements, is_public, reason } = new;
     let content = Content { name, policies, entitlements, is_public };
     check(&slug, &content, &trail)?;
-    if !slug.starts_with(|first: char| first.is_ascii_lowercase()) {
-        return Err(Error::invalid("/slug", "invalid", "must start with a letter"));
-    }
     let mut tx = state.platform.begin().await?;
     let by = By { operator: Some(caller.actor()), trail: &trail, reason: &reason };
     let tier = tiers::create(&mut tx, &by, &slug, &content).await?;
