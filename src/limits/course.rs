@@ -195,7 +195,7 @@ mod tests {
     const TICK: u64 = 1_000;
 
     /// Each call by itself, through the cells that decide, at whatever nanosecond it fits.
-    fn stepped(plan: &TierPlan, world: &World, used: &[u32], mut now: u64, calls: &[(u32, u32)]) -> Vec<Row> {
+    fn stepped(plan: &TierPlan, world: &World, used: &[u32], mut now: u64, asked: &[(u32, u32)]) -> Vec<Row> {
         let rules = &plan.view(world.user).rules;
         let mut cells = Cells::default();
         for (rule, used) in rules.iter().zip(used) {
@@ -203,7 +203,7 @@ mod tests {
             cells.charge(now, &mark);
         }
         let mut rows = Vec::new();
-        for &(count, cost) in calls {
+        for &(count, cost) in asked {
             let mut row: Option<Row> = None;
             for _ in 0..count {
                 now += rules.iter().map(|rule| cells.weigh(rule, now, cost).wait).max().unwrap_or(0);

@@ -103,7 +103,8 @@ impl Forecast {
         };
         let (rows, binding) = standing.rows(calls, |_| true);
         let done = done(now, &rows);
-        let passes_now = done == Some(now) && (calls.iter().all(Batch::is_free) || standing.has_places());
+        let passes_now =
+            done == Some(now) && (calls.iter().all(|batch| batch.is_free()) || standing.has_places());
         Self {
             passes_now,
             done_at: done.map(whole_micros),
@@ -115,7 +116,7 @@ impl Forecast {
 }
 
 impl Batch {
-    fn is_free(&self) -> bool {
+    fn is_free(self) -> bool {
         self.cost == 0 || self.count == 0
     }
 }

@@ -28,6 +28,8 @@ mod overrides;
 mod permit;
 mod policy;
 pub mod record;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod rule;
 mod shared;
