@@ -5,6 +5,7 @@ use utoipa::{
     OpenApi,
     openapi::{
         Server,
+        path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -58,4 +59,22 @@ pub fn base(public_url: &str) -> utoipa::openapi::OpenApi {
         .get_or_insert_default()
         .add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     document
+}
+
+/// Each with its method and path.
+pub fn operations(
+    document: &utoipa::openapi::OpenApi,
+) -> impl Iterator<Item = (&'static str, &str, &Operation)> {
+    document.paths.paths.iter().flat_map(|(path, item)| {
+        let methods = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        methods
+            .into_iter()
+            .filter_map(|(method, operation)| Some((method, path.as_str(), operation.as_ref()?)))
+    })
 }

@@ -17,8 +17,10 @@ use utoipa_axum::router::OpenApiRouter;
 pub fn router(state: &AppState) -> Router {
     let (api, document) = described(Some(state), &state.config.http.public_url);
     let catalogue = permissions::Catalogue::of(&document);
+    let costs = limits::Costs::of(&document);
     let mut router = api
         .layer(Extension(catalogue))
+        .layer(Extension(costs))
         .route("/.well-known/jwks.json", get(jwks))
         .merge(health::router())
         .merge(docs::router(document));

@@ -4,6 +4,7 @@ use crate::{
     authz::{Permission, Resource::Roles},
     extract::Json,
     middleware::{FURTHER, TenantRoutes},
+    openapi::operations,
 };
 use axum::Extension;
 use serde::Serialize;
@@ -79,21 +80,6 @@ impl Catalogue {
             });
         Self { data: data.collect() }
     }
-}
-
-fn operations(document: &OpenApi) -> impl Iterator<Item = (&'static str, &str, &Operation)> {
-    document.paths.paths.iter().flat_map(|(path, item)| {
-        let methods = [
-            ("GET", &item.get),
-            ("POST", &item.post),
-            ("PUT", &item.put),
-            ("PATCH", &item.patch),
-            ("DELETE", &item.delete),
-        ];
-        methods
-            .into_iter()
-            .filter_map(|(method, operation)| Some((method, path.as_str(), operation.as_ref()?)))
-    })
 }
 
 fn asks_for(operation: &Operation, permission: Permission) -> bool {

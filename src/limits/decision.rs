@@ -234,6 +234,6 @@ pub(super) fn whole_seconds(nanos: u64) -> u32 {
     u32::try_from(nanos.div_ceil(1_000_000_000).max(1)).unwrap_or(u32::MAX)
 }
 
-fn moment(nanos: u64) -> OffsetDateTime {
+pub(super) fn moment(nanos: u64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + time::Duration::nanoseconds(i64::try_from(nanos).unwrap_or(i64::MAX))
 }

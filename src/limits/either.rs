@@ -1,7 +1,7 @@
 //! `Limits`: the one thing that decides, in this process, or where a Redis is configured together with the others.
 
 use super::{
-    Decision, Limiter, Reading, Subject, TierPlan,
+    Batch, Decision, Forecast, Limiter, Reading, Subject, TierPlan,
     decision::{Judged, Marks, readings},
     month::Months,
     shared::Shared,
@@ -62,6 +62,27 @@ impl Limits {
         let view = plan.view(who);
         let months = self.months.peek(org, who, view, cost).await;
         readings(view, &marks, &months, now, cost)
+    }
+
+    /// When calls that are made one after another pass, each as soon as it fits; charges nothing.
+    pub async fn forecast(
+        &self,
+        org: OrgId,
+        who: Subject,
+        plan: &Arc<TierPlan>,
+        calls: &[Batch],
+    ) -> Forecast {
+        let (held, now, marks) = self.foresee(org, who, plan, 0).await;
+        let view = held.view(who);
+        let months = self.months.peek(org, who, view, 0).await;
+        // As a decision: what is too much for a share only is not refused for good.
+        let (whole, share) = (plan.view(who).largest_cost(), view.largest_cost());
+        let charged = |batch: &Batch| {
+            let cost = if batch.cost <= whole { batch.cost.min(share) } else { batch.cost };
+            Batch { cost, ..*batch }
+        };
+        let calls: Vec<Batch> = calls.iter().map(charged).collect();
+        Forecast::new(view, &marks, &months, now, &calls)
     }
 
     async fn foresee(

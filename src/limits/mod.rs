@@ -3,17 +3,20 @@
 //! governor is the arithmetic, the cells are ours, time is `crate::clock`. Read downwards: `policy` is what an
 //! operator writes, `tier` what it compiles to, `engine` what decides, `decision` and `headers` what comes out.
 //! `month` stands beside the engine: quotas that Postgres counts.
+//! `course` works out what is to come, `forecast` tells it.
 //! `either` is the way in, `shared` what several replicas do through Redis.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
 mod book;
 mod bucket;
 mod cell;
+mod course;
 mod decision;
 mod either;
 mod engine;
 #[cfg(test)]
 mod fixture;
+mod forecast;
 mod headers;
 mod ip;
 mod lowering;
@@ -25,6 +28,8 @@ mod overrides;
 mod permit;
 mod policy;
 pub mod record;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod rule;
 mod shared;
@@ -38,6 +43,7 @@ pub use book::TierBook;
 pub use decision::{Decision, Reading};
 pub use either::Limits;
 pub use engine::Limiter;
+pub use forecast::{Batch, CallsForecast, Forecast, PolicyForecast};
 pub use headers::Headers;
 pub use ip::IpLimiter;
 pub use lowering::lowered;

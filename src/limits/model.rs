@@ -1,8 +1,9 @@
-//! The limiter against a naive reference: the list of all that ever happened, replayed for each question.
+//! The limiter against the naive reference: random calls, answers, edits and overrides, each outcome compared.
 
 use super::{
     Mode, Policy, Scope, Subject, TierPlan, Unit,
-    fixture::{HOUR, World, policy, shadow},
+    fixture::{HOUR, World, concurrent, policy, shadow},
+    reference::{Books, Event, Numbers, applies, numbers, owed, place},
 };
 use crate::ids::UserId;
 use proptest::{
@@ -10,50 +11,24 @@ use proptest::{
     prelude::*,
     sample::{select, subsequence},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-/// What happened to one count, at what nanosecond.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Charge(u64, u32),
-    Change(u64, Numbers),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Numbers {
-    interval: u64,
-    burst: u32,
-}
-
-fn numbers(policy: &Policy) -> Numbers {
-    let interval = u64::from(policy.window_seconds) * 1_000_000_000 / u64::from(policy.quota);
-    Numbers { interval, burst: policy.burst }
-}
-
-/// Nanoseconds still owed at `now`: used units come back one by one, and stay used when their price changes.
-fn owed(events: &[Event], now: u64) -> u64 {
-    let (mut debt, mut last, mut interval) = (0_u64, 0, 1);
-    for event in events {
-        let (Event::Charge(at, _) | Event::Change(at, _)) = *event;
-        debt = debt.saturating_sub(at - last);
-        last = at;
-        match *event {
-            Event::Charge(_, cost) => debt += u64::from(cost) * interval,
-            Event::Change(_, new) => {
-                let carried = u128::from(debt) * u128::from(new.interval) / u128::from(interval);
-                debt = u64::try_from(carried.min(u128::from(new.interval) * u128::from(new.burst))).unwrap();
-                interval = new.interval;
-            }
-        }
-    }
-    debt.saturating_sub(now - last)
-}
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 #[derive(Clone, Debug)]
 enum Act {
     Wait(Duration),
-    Ask { who: usize, cost: u32 },
+    Ask {
+        who: usize,
+        cost: u32,
+    },
     Edit(Vec<Policy>),
+    /// Other numbers for one policy, for so long.
+    Except(Policy, Duration),
+    /// The request that has been served for longest is answered.
+    Answer,
     Sweep,
 }
 
@@ -85,50 +60,45 @@ fn some_act() -> impl Strategy<Value = Act> {
         1 => (1..100_000_u64).prop_map(|seconds| Act::Wait(Duration::from_secs(seconds))),
         12 => (0..3_usize, 0..12_u32).prop_map(|(who, cost)| Act::Ask { who, cost }),
         1 => some_policies().prop_map(Act::Edit),
+        1 => (some_policies(), 0..4_usize, 1..10_000_u64).prop_map(|(numbers, place, seconds)| {
+            Act::Except(numbers[place].clone(), Duration::from_secs(seconds))
+        }),
+        6 => Just(Act::Answer),
         1 => Just(Act::Sweep),
     ]
-}
-
-/// Which policies hold `who`: the words of the design, not the code of the plan.
-fn applies(policy: &Policy, all: &[Policy], who: Subject) -> bool {
-    match (policy.scope, who) {
-        (Scope::Org, _) | (Scope::User, Subject::User(_)) | (Scope::ApiKey, Subject::ApiKey(_)) => true,
-        (Scope::User, Subject::ApiKey(_)) => {
-            !all.iter().any(|other| other.scope == Scope::ApiKey && other.mode == Mode::Enforce)
-        }
-        _ => false,
-    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn the_limiter_decides_as_the_list_of_calls_does(first in some_policies().prop_flat_map(|all| subsequence(all, 0..=4)), acts in vec(some_act(), 1..150)) {
+    fn the_limiter_decides_as_the_list_of_calls_does(
+        first in some_policies().prop_flat_map(|all| subsequence(all, 0..=4)),
+        places in 1..4_u32, in_shadow in prop::bool::weighted(0.2), acts in vec(some_act(), 1..150),
+    ) {
         let mut world = World::new();
-        let whos = [world.user, Subject::User(UserId::new()), world.key];
-        let mut versions = vec![world.tier(first)];
-        let mut plan = Arc::new(TierPlan::new(&versions[0], &[]).unwrap());
-        let mut ledger: BTreeMap<(String, usize), Vec<Event>> = BTreeMap::new();
-        let place = |policy: &Policy, who: usize| {
-            (format!("{} {:?}", policy.name, policy.scope), if policy.scope == Scope::Org { 9 } else { who })
+        let busy = concurrent("busy", Scope::Org, places);
+        let busy = if in_shadow { shadow(busy) } else { busy };
+        let mut versions = vec![world.tier(first.into_iter().chain([busy.clone()]))];
+        let mut tier = TierPlan::new(&versions[0], &[]).unwrap();
+        let mut books = Books {
+            policies: versions[0].policies.clone(),
+            overrides: Vec::new(),
+            ended: 0,
+            whos: [world.user, Subject::User(UserId::new()), world.key],
+            ledger: BTreeMap::new(),
         };
-        let open = |ledger: &mut BTreeMap<_, Vec<Event>>, policies: &[Policy], now| {
-            for policy in policies {
-                for who in 0..whos.len() {
-                    let change = Event::Change(now, numbers(policy));
-                    let events = ledger.entry(place(policy, who)).or_default();
-                    // The org's list is the same for everybody.
-                    if !matches!(events.last(), Some(Event::Change(at, _)) if *at == now) {
-                        events.push(change);
-                    }
-                }
-            }
-        };
-        open(&mut ledger, &versions[0].policies, world.clock.micros() * 1_000);
+        books.change(world.clock.now(), |_| true);
+        let mut plan = books.plan(&tier, world.clock.now());
+        // The requests that are being served, and whether each has a place.
+        let mut served = VecDeque::new();
         for act in acts {
+            if books.end_overrides(world.clock.now()) {
+                plan = books.plan(&tier, world.clock.now());
+            }
             match act {
                 Act::Wait(time) => world.clock.advance(time),
+                Act::Answer => drop(served.pop_front()),
                 Act::Sweep => {
                     for _ in 0..64 {
                         world.limiter.sweep(|_, _| Some(Arc::clone(&plan)));
@@ -136,43 +106,63 @@ proptest! {
                 }
                 Act::Edit(policies) => {
                     world.clock.advance(Duration::from_micros(1));
+                    books.end_overrides(world.clock.now());
                     // A policy that is taken away may be forgotten, so none is; `first` says which there are.
                     let kept = |policy: &Policy| versions[0].policies.iter().any(|old| old.name == policy.name);
-                    let tier = world.tier(policies.into_iter().filter(kept));
-                    open(&mut ledger, &tier.policies, world.clock.micros() * 1_000);
-                    plan = Arc::new(TierPlan::new(&tier, &versions).unwrap());
-                    versions.push(tier);
+                    let version = world.tier(policies.into_iter().filter(kept).chain([busy.clone()]));
+                    books.policies.clone_from(&version.policies);
+                    books.change(world.clock.now(), |_| true);
+                    tier = TierPlan::new(&version, &versions).unwrap();
+                    plan = books.plan(&tier, world.clock.now());
+                    versions.push(version);
+                }
+                Act::Except(numbers, lasting) => {
+                    world.clock.advance(Duration::from_micros(1));
+                    books.end_overrides(world.clock.now());
+                    books.except(&numbers, world.clock.now(), lasting);
+                    plan = books.plan(&tier, world.clock.now());
                 }
                 Act::Ask { who, cost } => {
                     let now = world.clock.micros() * 1_000;
-                    let policies = &versions[versions.len() - 1].policies;
+                    let policies = books.in_force(world.clock.now());
+                    let taken = served.iter().filter(|(_, has_place)| *has_place).count();
                     let held: Vec<_> =
-                        policies.iter().filter(|policy| applies(policy, policies, whos[who])).collect();
+                        policies.iter().filter(|policy| applies(policy, &policies, books.whos[who])).collect();
                     let fits = |policy: &Policy| {
+                        if policy.unit == Unit::Concurrent {
+                            return cost == 0 || taken < places as usize;
+                        }
                         let Numbers { interval, burst } = numbers(policy);
-                        let debt = owed(&ledger[&place(policy, who)], now);
+                        let debt = owed(&books.ledger[&place(policy, who)], now);
                         cost == 0 || debt + u64::from(cost) * interval <= u64::from(burst) * interval
                     };
                     let refused: Vec<_> = held.iter().filter(|policy| !fits(policy)).collect();
                     let admitted = refused.iter().all(|policy| policy.mode == Mode::Shadow);
                     let fitting: Vec<_> = held.iter().filter(|policy| fits(policy)).collect();
+                    let takes_place = admitted && cost > 0 && fits(&busy);
+                    let after = taken + usize::from(takes_place);
                     if admitted {
                         for policy in fitting {
-                            ledger.get_mut(&place(policy, who)).unwrap().push(Event::Charge(now, cost));
+                            books.ledger.entry(place(policy, who)).or_default().push(Event::Charge(now, cost));
                         }
                     }
 
-                    let foreseen = world.limiter.peek(world.org, whos[who], &plan, cost);
-                    let decision = world.limiter.decide(world.org, whos[who], &plan, cost);
+                    let foreseen = world.limiter.peek(world.org, books.whos[who], &plan, cost);
+                    let decision = world.limiter.decide(world.org, books.whos[who], &plan, cost);
                     prop_assert_eq!(decision.admitted, admitted);
                     let readings = decision.readings();
                     prop_assert_eq!(readings.len(), held.len());
                     for policy in &held {
                         let reading = readings.iter().find(|reading| reading.policy == policy.name).unwrap();
-                        let debt = owed(&ledger[&place(policy, who)], now);
-                        let Numbers { interval, burst } = numbers(policy);
-                        prop_assert_eq!(u64::from(reading.used), debt.div_ceil(interval));
-                        prop_assert_eq!(reading.used + reading.remaining, burst);
+                        if policy.unit == Unit::Concurrent {
+                            prop_assert_eq!(reading.used as usize, after);
+                            prop_assert_eq!(reading.remaining, places - reading.used);
+                        } else {
+                            let debt = owed(&books.ledger[&place(policy, who)], now);
+                            let Numbers { interval, burst } = numbers(policy);
+                            prop_assert_eq!(u64::from(reading.used), debt.div_ceil(interval));
+                            prop_assert_eq!(reading.used + reading.remaining, burst);
+                        }
                         prop_assert_eq!(reading.violated, refused.iter().any(|other| other.name == policy.name));
                         let before = foreseen.iter().find(|reading| reading.policy == policy.name).unwrap();
                         prop_assert_eq!(before.violated, reading.violated);
@@ -182,6 +172,7 @@ proptest! {
                         prop_assert!(readings.iter().filter(|reading| reading.violated && !reading.shadow)
                             .all(|reading| reading.reset_seconds <= wait));
                     }
+                    served.push_back((decision, takes_place));
                 }
             }
         }

@@ -18,7 +18,7 @@ mod security_headers;
 mod trace;
 
 pub use authenticate::identify;
-pub use routes::{FURTHER, PublicRoutes, TenantRoutes};
+pub use routes::{COST, FURTHER, PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};
 use axum::{

@@ -32,6 +32,9 @@ pub struct TenantRoutes {
 /// In the documentation of an operation: permissions that its handler asks for, for some of what it does.
 pub const FURTHER: &str = "x-further-permissions";
 
+/// In the documentation of an operation: units of the tier's quotas that it takes.
+pub const COST: &str = "x-cost";
+
 impl TenantRoutes {
     /// Routes of `resource`, each behind a permission on it.
     pub fn of(resource: Resource) -> Self {
@@ -153,7 +156,7 @@ fn usual_cost(paths: &mut Paths) -> u32 {
 
 fn describe_door(operation: &mut Operation, door: Door) {
     operation.security = Some(vec![SecurityRequirement::new("bearer", [] as [&str; 0])]);
-    let extensions = Extensions::builder().add("x-cost", door.cost);
+    let extensions = Extensions::builder().add(COST, door.cost);
     let extensions = match door.permission {
         Some(permission) => extensions.add("x-permission", permission.to_string()),
         None => extensions,

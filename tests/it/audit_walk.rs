@@ -9,11 +9,12 @@ use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Operations that change something and are not in the audit, and why not.
-const NOT_RECORDED: [(&str, &str); 6] = [
+const NOT_RECORDED: [(&str, &str); 7] = [
     ("POST /api/v1/auth/refresh", "continues a session, and is recorded where it ends one"),
     ("POST /api/v1/auth/password/forgot", "only asks for a mail, whether or not there is anybody to get it"),
     ("POST /api/v1/me/email/verification", "only asks for a mail"),
     ("POST /api/v1/roles/explain", "only asks"),
+    ("POST /api/v1/limits/plan", "only asks"),
     ("POST /api/v1/roles/{id}/preview", "only asks what would be"),
     ("POST /api/v1/me/totp", "begins what is recorded once it is confirmed"),
 ];

@@ -32,6 +32,7 @@ mod key_rotation;
 mod key_uses;
 mod limit_headers;
 mod limits;
+mod limits_plan;
 mod local;
 mod mail;
 mod members;

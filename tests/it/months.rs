@@ -174,3 +174,24 @@ async fn a_moved_billing_day_forgives_nothing_and_the_next_month_starts_anew() {
     key.get("/api/v1/products").await.expect(200);
     assert_eq!(reading(&key, "month").await["used"], 2);
 }
+
+#[tokio::test]
+async fn each_user_and_each_key_has_a_month_of_their_own() {
+    let of = |scope, quota| json!({"name": scope, "scope": scope, "quota": quota, "period": "month"});
+    let app = with_tier(json!([of("user", 10), of("api_key", 6)])).await;
+    let (acme, globex) = (app.org_on("free").await, app.org_on("free").await);
+    let keys = [app.api_key(&acme, &["products:read"]).await, app.api_key(&acme, &["products:read"]).await];
+    assert_eq!(passing(12, &acme.owner).await, 4, "to make two keys took six");
+    assert_eq!(passing(12, &acme.member).await, 10);
+    assert_eq!(passing(12, &globex.owner).await, 10);
+    for key in &keys {
+        for _ in 0..3 {
+            key.get("/api/v1/products").await.expect(200);
+        }
+        let refused = key.get("/api/v1/products").await;
+        let problem = refused.expect_problem(429, "rate_limited");
+        assert_eq!(problem["violated_policies"], json!(["api_key"]), "and not the one for users");
+    }
+    until("all that was used is counted, by whom", async || counted(&app.database).await == 30 + 12).await;
+    assert_eq!(app.database.count("select count(distinct subject) from monthly_uses").await, 5);
+}

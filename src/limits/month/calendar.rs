@@ -27,6 +27,12 @@ impl Period {
         }
     }
 
+    /// The next one of the same org. Of two months in a row one is long enough for its day.
+    pub(in crate::limits) fn following(self) -> Self {
+        let day = self.start.day().max(self.end.day());
+        Self::at(self.end.midnight().assume_utc(), day)
+    }
+
     pub(in crate::limits) fn ends(self) -> u64 {
         nanos(self.end.midnight().assume_utc())
     }
@@ -100,6 +106,7 @@ mod tests {
             prop_assert_eq!(Period::at(period.end.midnight().assume_utc(), day).start, period.end);
             let last = period.start.midnight().assume_utc() - time::Duration::NANOSECOND;
             prop_assert_eq!(Period::at(last, day).end, period.start);
+            prop_assert_eq!(period.following(), Period::at(period.end.midnight().assume_utc(), day));
         }
     }
 }

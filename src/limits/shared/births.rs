@@ -1,5 +1,8 @@
 //! When Redis was born, said where it is lost with what it tells of: in a cluster once a hash slot, for a node is lost
 //! without the others.
+//!
+//! A node that has lost its data says of each slot that it was born when the slot is first asked for. So an org whose slot
+//! nobody has asked for since starts with nothing left as well, even if it is younger than the loss: strict, for one window.
 
 use crc16::{State, XMODEM};
 

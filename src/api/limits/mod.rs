@@ -1,5 +1,9 @@
 //! Limits: what the caller may still do, told before it hurts.
 
+mod plan;
+
+pub use plan::Costs;
+
 use crate::{
     caller::{Caller, subject},
     error::Result,
@@ -14,7 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
-    TenantRoutes::of_insiders().allow_members(routes!(get_limits))
+    TenantRoutes::of_insiders().allow_members(routes!(get_limits)).allow_members(routes!(plan::plan_calls))
 }
 
 #[derive(Serialize, ToSchema)]
