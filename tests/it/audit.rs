@@ -51,7 +51,10 @@ async fn admins_and_owners_read_who_did_what_in_their_own_org() {
         assert_eq!((&event["before"], &event["after"]["mfa"]), (&Value::Null, &json!(false)));
         assert_eq!(event["ip"], "127.0.0.1");
         assert_eq!(event["request_id"], reply.header("x-request-id"));
-        assert!(event["seq"].as_i64().unwrap() >= 1 && event["hash"].as_str().unwrap().len() == 64, "{event}");
+        assert!(
+            event["seq"].as_i64().unwrap() >= 1 && event["hash"].as_str().unwrap().len() == 64,
+            "{event}"
+        );
 
         let path = format!("{EVENTS}/{}", id(event));
         assert_eq!(&reader.get(&path).await.expect(200), event);
