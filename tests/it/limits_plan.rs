@@ -33,7 +33,7 @@ fn policy<'a>(plan: &'a Value, name: &str) -> &'a Value {
     all.iter().find(|policy| policy["policy"] == name).unwrap_or_else(|| panic!("no {name}: {plan}"))
 }
 
-async fn go_to(app: &TestApp, at: OffsetDateTime) {
+fn go_to(app: &TestApp, at: OffsetDateTime) {
     app.clock.advance(Duration::try_from(at - app.clock.now()).unwrap());
 }
 
@@ -74,7 +74,7 @@ async fn what_is_planned_passes_at_its_moments_and_not_a_microsecond_sooner() {
         let told = plan(&acme.owner, json!([next])).await;
         let at = moment(&told["done_at"]);
         if at > last {
-            go_to(&app, at - MICROSECOND).await;
+            go_to(&app, at - MICROSECOND);
             acme.owner.get(path).await.expect_problem(429, "rate_limited");
             app.clock.advance(MICROSECOND);
         }
@@ -146,7 +146,7 @@ async fn what_never_fits_is_named_and_what_the_month_lacks_is_done_in_the_next()
         acme.owner.get("/api/v1/org").await.expect(200);
         app.clock.advance(Duration::from_secs(1));
     }
-    go_to(&app, done - MICROSECOND).await;
+    go_to(&app, done - MICROSECOND);
     // Who waits so long signs in again.
     let owner = app.signed_in(acme.owner.user(), acme.id).await;
     owner.get("/api/v1/org").await.expect_problem(429, "rate_limited");
