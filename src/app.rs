@@ -33,7 +33,7 @@ impl App {
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::keep_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_usage(state.clone(), background.clone()));
-        tasks.spawn(worker::write_key_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
@@ -64,11 +64,6 @@ impl App {
         tokio::select! {
             served = serving => served?,
             () = overdue => tracing::warn!("requests were still in flight after {} s", patience.as_secs()),
-        }
-        // What was refused in the last second can be asked of the other replicas.
-        let flushed = tokio::time::timeout(FAREWELL, state.decisions.flush(&state.platform)).await;
-        if !matches!(flushed, Ok(Ok(_))) {
-            tracing::warn!("some receipts of refusals were not written down");
         }
         background.cancel();
         // What is still stuck in a query is not waited for any longer.

@@ -2,7 +2,7 @@
 
 use super::{Fault, Tier, TierPlan};
 use crate::{
-    clock::Clock,
+    clock::{self, Clock},
     db::Pools,
     error::{Error, Result},
     tenancy::gate,
@@ -88,7 +88,9 @@ impl TierBook {
         past.push(current);
         let to_come = match announced {
             None => None,
-            Some(next) => Some((micros(next.effective_at), TierPlan::new(&next, &past).map_err(unusable)?)),
+            Some(next) => {
+                Some((clock::since_1970(next.effective_at), TierPlan::new(&next, &past).map_err(unusable)?))
+            }
         };
         Ok(Known { plan: Arc::new(plan), to_come: to_come.map(|(at, plan)| (at, Arc::new(plan))) })
     }
@@ -119,8 +121,4 @@ impl TierBook {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.tiers.invalidate_all();
     }
-}
-
-fn micros(at: OffsetDateTime) -> u64 {
-    u64::try_from(at.unix_timestamp_nanos().max(0) / 1_000).unwrap_or(u64::MAX)
 }

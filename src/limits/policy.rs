@@ -1,5 +1,6 @@
 //! A policy: one named limit, as operators write it and clients read it.
 
+use crate::error::{Error, Flaw, Result};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -117,6 +118,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// # Errors
+    /// 422 that points at each; none if there are none.
+    pub fn refuse(faults: Vec<Self>) -> Result<()> {
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let flaw = |fault: Self| Flaw::new(fault.pointer, "invalid", fault.detail);
+        Err(Error::Invalid(faults.into_iter().map(flaw).collect()))
+    }
+
     pub(super) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }

@@ -146,7 +146,7 @@ async fn update_platform_org(
         ));
     }
     let mut tx = state.platform.begin().await?;
-    lock(&mut tx, id).await?;
+    tx.lock_org(id).await?;
     let before = select(&mut tx, id).await?.or_not_found()?;
     let changed = update(&mut tx, id, &patch).await?;
     if let Some(day) = patch.billing_day {
@@ -187,14 +187,6 @@ fn changes(before: &PlatformOrg, after: &PlatformOrg, reason: &str) -> Vec<Entry
     changes
 }
 
-/// Changes of one org take turns, so that each knows what it found.
-async fn lock(tx: &mut PlatformTx, id: OrgId) -> Result<()> {
-    sqlx::query!("select from org_control where org_id = $1 for no key update", id.uuid())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
 async fn select(tx: &mut PlatformTx, id: OrgId) -> Result<Option<PlatformOrg>> {
     let org = sqlx::query_as!(
         PlatformOrg,
@@ -226,7 +218,7 @@ async fn update(tx: &mut PlatformTx, id: OrgId, patch: &PlatformOrgPatch) -> Res
         Error::invalid("/tier", "not_found", "there is no such tier")
     })?;
     for org in &changed {
-        sqlx::query!("select control_change('org', $1, null)", org.uuid()).execute(&mut **tx).await?;
+        tx.tell_of_org(*org).await?;
     }
     Ok(changed)
 }

@@ -7,10 +7,10 @@ use crate::{
         Resource::PlatformOverrides,
     },
     caller::Caller,
-    error::{Error, Flaw, OptionExt as _, Result, SqlExt as _},
+    error::{Error, OptionExt as _, Result, SqlExt as _},
     extract::{Json, List, ListParams, Listed, Path},
     ids::{ApiKeyId, OrgId, OverrideId, UserId},
-    limits::{Scope, Subject},
+    limits::{Fault, Scope, Subject},
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     state::AppState,
@@ -170,7 +170,8 @@ async fn create_override(
         return Err(Error::conflict("built_in", "the operators' own organisation has no exceptions"));
     }
     check(&state, org, &new, trail.at).await?;
-    lock(&mut tx, org).await?;
+    // Exceptions of one org take turns, so that two don't come to be where one may.
+    tx.lock_org(org).await?;
     if let Some(other) = in_force(&mut tx, org, &new, trail.at).await? {
         let detail = format!("{other} already changes this policy for them: end it first");
         return Err(Error::conflict("override_exists", detail));
@@ -195,7 +196,7 @@ async fn end_override(
 ) -> Result<StatusCode> {
     let mut tx = state.platform.begin().await?;
     let org = select(&mut tx, id).await?.or_not_found()?.org;
-    lock(&mut tx, org).await?;
+    tx.lock_org(org).await?;
     let ended = end(&mut tx, org, id, trail.at).await?;
     let ended = ended.ok_or_else(|| Error::conflict("override_ended", "it has ended already"))?;
     tell(&mut tx, &ended, "override.ended", &caller, &trail).await?;
@@ -235,10 +236,7 @@ async fn check(state: &AppState, org: OrgId, new: &NewOverride, now: OffsetDateT
             "is counted for the whole organisation, and so can't be another for one of it",
         ));
     }
-    let faults = policy.overridden(new.quota, new.window_seconds, new.burst).validate();
-    let flaws: Vec<_> =
-        faults.into_iter().map(|fault| Flaw::new(fault.pointer, "invalid", fault.detail)).collect();
-    if flaws.is_empty() { Ok(()) } else { Err(Error::Invalid(flaws)) }
+    Fault::refuse(policy.overridden(new.quota, new.window_seconds, new.burst).validate())
 }
 
 /// In the org's audit, and in the platform's.
@@ -253,17 +251,7 @@ async fn tell(
         let entry = Entry::new(action, "override", made.id.uuid().to_string()).after(json!(made));
         audit::record_by_platform(tx, place, Some(caller.actor()), trail, entry).await?;
     }
-    // Last: the counter of changes is locked from here to the commit.
-    sqlx::query!("select control_change('org', $1, null)", made.org.uuid()).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// Exceptions of one org take turns, so that two don't come to be where one may.
-async fn lock(tx: &mut PlatformTx, org: OrgId) -> Result<()> {
-    sqlx::query!("select from org_control where org_id = $1 for no key update", org.uuid())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    tx.tell_of_org(made.org).await
 }
 
 async fn select(tx: &mut PlatformTx, id: OverrideId) -> Result<Option<Override>> {

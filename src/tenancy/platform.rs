@@ -48,6 +48,20 @@ impl DerefMut for PlatformTx {
 }
 
 impl PlatformTx {
+    /// Who changes an org after this takes turns with whoever does the same, and so knows what they found.
+    pub async fn lock_org(&mut self, org: OrgId) -> Result<()> {
+        sqlx::query!("select from org_control where org_id = $1 for no key update", org.uuid())
+            .execute(&mut **self)
+            .await?;
+        Ok(())
+    }
+
+    /// Tells every replica of a change at commit. Last: the counter of changes is locked from here on.
+    pub async fn tell_of_org(&mut self, org: OrgId) -> Result<()> {
+        sqlx::query!("select control_change('org', $1, null)", org.uuid()).execute(&mut **self).await?;
+        Ok(())
+    }
+
     /// The org that an operator names by its id or slug.
     pub async fn org_named(&mut self, name: &str) -> Result<Option<OrgId>> {
         let id = name.parse().ok().map(OrgId::uuid);

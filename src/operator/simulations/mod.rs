@@ -239,8 +239,8 @@ async fn create_platform_simulation(
         .on_constraint("simulations_tier_fkey", || {
             Error::invalid("/tier", "not_found", "there is no such tier")
         })?;
-    let asked = json!({"tier": new.tier, "policies": new.policies, "from": simulation.from.to_string(),
-                       "to": simulation.to.to_string()});
+    let told = json!(simulation);
+    let asked = json!({"tier": new.tier, "policies": new.policies, "from": told["from"], "to": told["to"]});
     let entry = Entry::new("simulation.created", "simulation", id.uuid().to_string()).after(asked);
     audit::record_by_platform(&mut tx, PLATFORM, Some(caller.actor()), &trail, entry).await?;
     tx.commit().await?;

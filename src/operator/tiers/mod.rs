@@ -8,9 +8,9 @@ use crate::{
         Resource::PlatformTiers,
     },
     caller::Caller,
-    error::{Error, Flaw, OptionExt as _, Result},
+    error::{OptionExt as _, Result},
     extract::{ETag, IfMatch, Json, Path},
-    limits::Policy,
+    limits::{Fault, Policy},
     middleware::TenantRoutes,
     state::AppState,
     tenancy::PlatformTx,
@@ -241,9 +241,7 @@ async fn withdraw_platform_tier_announcement(
 }
 
 fn check(slug: &str, content: &Content, trail: &Trail) -> Result<()> {
-    let faults = content.faults(slug, trail.at).into_iter();
-    let flaws: Vec<Flaw> = faults.map(|fault| Flaw::new(fault.pointer, "invalid", fault.detail)).collect();
-    if flaws.is_empty() { Ok(()) } else { Err(Error::Invalid(flaws)) }
+    Fault::refuse(content.faults(slug, trail.at))
 }
 
 async fn commit(state: &AppState, mut tx: PlatformTx) -> Result<()> {
