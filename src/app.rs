@@ -12,6 +12,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct App {
     state: AppState,
     listener: TcpListener,
+    /// Where metrics are told, if anywhere.
+    metrics: Option<SocketAddr>,
     /// Cancelled when the last request has been answered.
     background: CancellationToken,
     tasks: TaskTracker,
@@ -20,10 +22,13 @@ pub struct App {
 impl App {
     /// Connects, checks, and starts to listen; nothing is answered yet.
     pub async fn build(config: Config, clock: Clock) -> anyhow::Result<Self> {
-        let listen = config.http.listen;
         // Before the database is waited for: a port that is taken is told of at once.
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+        let listener = bind(config.http.listen).await?;
+        let metrics = match config.metrics.listen {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         let post = Post::open(&config)?;
         let background = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -33,18 +38,27 @@ impl App {
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::keep_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_usage(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_accuracy(state.clone(), background.clone()));
         tasks.spawn(worker::keep_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
         tasks.spawn(worker::keep_recorder(state.clone(), background.clone()));
         tasks.spawn(worker::run_simulations(state.clone(), background.clone()));
+        if let Some(metrics) = metrics {
+            tasks.spawn(worker::serve_metrics(state.clone(), metrics, background.clone()));
+        }
         tasks.close();
-        Ok(Self { state, listener, background, tasks })
+        Ok(Self { state, listener, metrics: metrics_address, background, tasks })
     }
 
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Where metrics are told, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     pub fn state(&self) -> &AppState {
@@ -53,7 +67,7 @@ impl App {
 
     /// Serves until `stop`, then finishes what is in flight, for as long as the configuration allows.
     pub async fn run_until_stopped(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { state, listener, background, tasks } = self;
+        let Self { state, listener, background, tasks, .. } = self;
         let patience = Duration::from_secs(state.config.http.shutdown_seconds);
         let service = router(&state).into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -77,6 +91,10 @@ impl App {
         }
         Ok(())
     }
+}
+
+async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.

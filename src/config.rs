@@ -7,7 +7,7 @@ use figment::{
 };
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use sqlx::postgres::PgConnectOptions;
 use std::{
     net::SocketAddr,
@@ -29,6 +29,7 @@ pub struct Config {
     pub mail: Mail,
     pub authz: Authz,
     pub log: Log,
+    pub metrics: Metrics,
     pub limits: Limits,
     pub decisions: Decisions,
     pub dev: Dev,
@@ -108,6 +109,18 @@ pub struct Authz {
 pub struct Log {
     pub format: LogFormat,
     pub filter: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    #[serde(deserialize_with = "address_or_none")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn address_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
 }
 
 /// For `insula dev` alone.

@@ -13,6 +13,7 @@ pub mod networks;
 pub mod db;
 pub mod local;
 pub mod mail;
+pub mod metrics;
 pub mod page;
 pub mod telemetry;
 pub mod trail;

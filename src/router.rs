@@ -56,6 +56,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         operator::tiers::routes(),
         operator::overrides::routes(),
         operator::limits::routes(),
+        operator::accuracy::routes(),
         operator::usage::routes(),
         operator::simulations::routes(),
         operator::keys::routes(),

@@ -20,6 +20,7 @@ use crate::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
         record::Recorder,
     },
+    metrics::Requests,
     page::CursorKey,
     tenancy::{Control, OrgDirectory, PlatformDb, gate},
     vault::{self, Vault},
@@ -58,6 +59,8 @@ pub struct Inner {
     pub limits: Limits,
     /// How much each org asked for.
     pub usage: Usage,
+    /// How many requests were answered, and in what time.
+    pub requests: Requests,
     /// What it decided, for simulations.
     pub recorder: Recorder,
     /// Decides how much an address may do before it is known who asks.
@@ -131,6 +134,7 @@ impl AppState {
             hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             usage: Usage::default(),
+            requests: Requests::default(),
             recorder: Recorder::new(&config.decisions),
             ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,

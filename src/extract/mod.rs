@@ -5,6 +5,7 @@ mod json;
 mod list;
 mod path;
 mod query;
+mod span;
 mod tenant_db;
 
 pub use if_match::{ETag, IfMatch};
@@ -12,6 +13,7 @@ pub use json::{Action, Json};
 pub use list::{List, ListParams, Listed};
 pub use path::Path;
 pub use query::Query;
+pub use span::Span;
 pub use tenant_db::{TenantDb, Turn};
 
 use crate::{

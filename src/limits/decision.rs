@@ -1,6 +1,7 @@
 //! What was decided, and how each policy stands after it. Only marks are kept; words are made when asked for.
 
 use super::{
+    accuracy::Counting,
     cell::{Mark, NEVER},
     month::MonthMark,
     permit::Permit,
@@ -38,6 +39,7 @@ pub struct Decision {
     permits: Vec<Permit>,
     /// The monthly quotas of the view.
     months: Vec<MonthMark>,
+    counting: Counting,
 }
 
 impl Decision {
@@ -49,7 +51,8 @@ impl Decision {
                 mark.owed = mark.after;
             }
         }
-        Self { admitted, cost, plan, who, now, marks, permits, months: Vec::new() }
+        let (months, counting) = (Vec::new(), Counting::Exact);
+        Self { admitted, cost, plan, who, now, marks, permits, months, counting }
     }
 
     /// The same, and how the monthly quotas stand.
@@ -61,6 +64,16 @@ impl Decision {
             }
         }
         self
+    }
+
+    /// The same, made by another count than the one whole one.
+    pub(super) fn counted(self, counting: Counting) -> Self {
+        Self { counting, ..self }
+    }
+
+    /// By what count it was made.
+    pub fn counting(&self) -> Counting {
+        self.counting
     }
 
     /// When it was made: microseconds since 1970.
@@ -104,6 +117,11 @@ impl Decision {
     /// When it was made, in nanoseconds since 1970.
     pub(super) fn now(&self) -> u64 {
         self.now
+    }
+
+    /// The slug of the org's tier.
+    pub(super) fn tier(&self) -> &str {
+        &self.plan.slug
     }
 
     pub(super) fn view(&self) -> &View {

@@ -1,12 +1,12 @@
 //! `Limits`: the one thing that decides, in this process, or where a Redis is configured together with the others.
 
 use super::{
-    Batch, Decision, Forecast, Limiter, Reading, Subject, TierPlan,
+    Accuracy, Batch, Counting, Decision, Forecast, Limiter, Reading, Subject, TierPlan,
     decision::{Judged, Marks, readings},
     month::Months,
     shared::Shared,
 };
-use crate::{clock::Clock, config, db::Pools, ids::OrgId};
+use crate::{clock::Clock, config, db::Pools, ids::OrgId, metrics::Text};
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ pub struct Limits {
     /// None for one replica.
     shared: Option<Shared>,
     months: Months,
+    accuracy: Accuracy,
 }
 
 impl Limits {
@@ -27,12 +28,19 @@ impl Limits {
         } else {
             Some(Shared::open(config, pools).await?)
         };
-        Ok(Self { local: Limiter::new(clock), shared, months })
+        let accuracy = Accuracy::new(clock.clone());
+        Ok(Self { local: Limiter::new(clock), shared, months, accuracy })
     }
 
     /// Judges `cost` by every policy of `plan` that applies to `who`, and charges all of them if none that is enforced
     /// refuses. A cost of 0 is always admitted and charges nothing.
     pub async fn decide(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
+        let decision = self.judge(org, who, plan, cost).await;
+        self.accuracy.count(org, &decision);
+        decision
+    }
+
+    async fn judge(&self, org: OrgId, who: Subject, plan: &Arc<TierPlan>, cost: u32) -> Decision {
         let view = plan.view(who);
         if view.months.is_empty() {
             return self.decide_now(org, who, plan, cost).await;
@@ -42,7 +50,8 @@ impl Limits {
         if !taken.admitted() {
             let (plan, now, marks) = self.foresee(org, who, plan, cost).await;
             let refused = Judged { admitted: false, now, marks, permits: Vec::new() };
-            return Decision::new(plan, who, cost, refused).with_months(taken.give_back());
+            let refused = Decision::new(plan, who, cost, refused).counted(self.mode());
+            return refused.with_months(taken.give_back());
         }
         let decision = self.decide_now(org, who, plan, cost).await;
         let months = if decision.admitted { taken.spend() } else { taken.give_back() };
@@ -54,6 +63,34 @@ impl Limits {
             None => self.local.decide(org, who, plan, cost),
             Some(shared) => shared.decide(&self.local, org, who, plan, cost).await,
         }
+    }
+
+    /// By what count decisions are made now.
+    pub fn mode(&self) -> Counting {
+        self.shared.as_ref().map_or(Counting::Exact, Shared::mode)
+    }
+
+    /// How many replicas decide together, as far as this one knows.
+    pub fn replicas(&self) -> u32 {
+        self.shared.as_ref().map_or(1, Shared::replicas)
+    }
+
+    /// How exactly the limits are kept.
+    pub fn accuracy(&self) -> &Accuracy {
+        &self.accuracy
+    }
+
+    /// Tells Prometheus what was decided, and how it is decided now.
+    pub fn tell(&self, text: &mut Text) {
+        self.accuracy.tell(text);
+        let (name, mode) = ("insula_limit_mode", self.mode());
+        text.family(name, "gauge", "By what count this replica decides: 1 for that one.");
+        for counting in Counting::ALL {
+            text.sample(name, &[("mode", counting.as_str())], u8::from(counting == mode));
+        }
+        let name = "insula_limit_replicas";
+        text.family(name, "gauge", "How many replicas share the limits, as this one counts.");
+        text.sample(name, &[], self.replicas());
     }
 
     /// How each policy stands, and whether `cost` would fit it; charges nothing.

@@ -5,8 +5,10 @@
 //! `month` stands beside the engine: quotas that Postgres counts.
 //! `course` works out what is to come, `forecast` tells it.
 //! `either` is the way in, `shared` what several replicas do through Redis.
+//! `accuracy` counts how exactly all of it was kept.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
+mod accuracy;
 mod book;
 mod bucket;
 mod cell;
@@ -39,6 +41,7 @@ mod tier;
 mod traps;
 mod usage;
 
+pub use accuracy::{Accuracy, Counting, sweep_accuracy};
 pub use book::TierBook;
 pub use decision::{Decision, Reading};
 pub use either::Limits;

@@ -25,7 +25,7 @@ const MOST: usize = 2_000;
 /// Minutes of orgs that are written at once.
 const BATCH: usize = 500;
 /// The month that is being billed, and the one before.
-const KEPT: Duration = Duration::days(62);
+pub(super) const KEPT: Duration = Duration::days(62);
 const MINUTE: u64 = 60_000_000_000;
 
 /// An org, and minutes since 1970.

@@ -8,6 +8,7 @@ mod cors;
 mod guard;
 mod https;
 mod ip_limit;
+mod measured;
 mod problem;
 mod rate_limit;
 mod receipts;
@@ -39,6 +40,7 @@ pub fn outer(state: &AppState, router: Router) -> Router {
             .layer(from_fn(request_id::request_id))
             .layer(from_fn_with_state(state.clone(), client_ip::client_ip))
             .layer(from_fn(trace::trace))
+            .layer(from_fn_with_state(state.clone(), measured::measured))
             .layer(cors::cors(&http.allowed_origins))
             .layer(from_fn_with_state(http.require_https, security_headers::security_headers))
             .layer(from_fn(problem::problem))

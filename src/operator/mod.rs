@@ -1,5 +1,6 @@
 //! The operators' rooms: members of the built-in org `platform`, across all orgs.
 
+pub mod accuracy;
 pub mod keys;
 pub mod limits;
 pub mod orgs;

@@ -3,7 +3,7 @@
 use crate::{
     authz::{Action::Read, Resource},
     error::{Error, Result},
-    extract::{Json, Query},
+    extract::{Json, Query, Span},
     ids::OrgId,
     middleware::TenantRoutes,
     state::AppState,
@@ -209,36 +209,6 @@ fn ten() -> i64 {
 
 fn unusable(detail: String) -> Error {
     Error::malformed("bad_parameter", detail)
-}
-
-#[derive(Clone, Copy)]
-struct Span {
-    from: OffsetDateTime,
-    to: OffsetDateTime,
-}
-
-impl Span {
-    /// By whole minutes, as they are counted: the one that `to` is in belongs to it where `to` is now.
-    fn of(from: Option<OffsetDateTime>, to: Option<OffsetDateTime>, now: OffsetDateTime) -> Result<Self> {
-        let to = to.unwrap_or(now);
-        let from = match from {
-            Some(from) => from,
-            None => to
-                .checked_sub(Duration::HOUR)
-                .ok_or_else(|| unusable("to: there is no time before it".to_owned()))?,
-        };
-        let minute = from.unix_timestamp().rem_euclid(60);
-        let from = from
-            .replace_nanosecond(0)
-            .ok()
-            .and_then(|from| from.checked_sub(Duration::seconds(minute)))
-            .ok_or_else(|| unusable("from: out of reach".to_owned()))?;
-        if from >= to { Err(unusable("from: not before `to`".to_owned())) } else { Ok(Self { from, to }) }
-    }
-
-    fn length(self) -> Duration {
-        self.to - self.from
-    }
 }
 
 impl Bucket {

@@ -3,6 +3,7 @@
 mod audit;
 mod limits;
 mod mail;
+mod metrics;
 mod permission_uses;
 mod simulations;
 mod sweep;
@@ -11,7 +12,8 @@ mod write_down;
 pub use audit::{keep_audit_sealed, seal_audit};
 pub use limits::keep_limits;
 pub use mail::send_mail;
+pub use metrics::serve_metrics;
 pub use permission_uses::keep_uses;
 pub use simulations::run_simulations;
 pub use sweep::sweep;
-pub use write_down::{keep_decisions, keep_key_uses, keep_recorder, keep_usage};
+pub use write_down::{keep_accuracy, keep_decisions, keep_key_uses, keep_recorder, keep_usage};

@@ -49,6 +49,7 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
     decisions::sweep(&mut tx, at).await?;
     limits::sweep_usage(&mut tx, at).await?;
+    limits::sweep_accuracy(&mut tx, at).await?;
     record::sweep(&mut tx, &state.config.decisions, at).await?;
     sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;
     tx.commit().await?;

@@ -26,6 +26,11 @@ pub async fn keep_usage(state: AppState, until: CancellationToken) {
     each(SOON, until, "what orgs asked for", || state.usage.flush(&state.platform)).await;
 }
 
+/// How exactly the limits were kept.
+pub async fn keep_accuracy(state: AppState, until: CancellationToken) {
+    each(SOON, until, "how exact limits were", || state.limits.accuracy().flush(&state.platform)).await;
+}
+
 /// When API keys were last used.
 pub async fn keep_key_uses(state: AppState, until: CancellationToken) {
     let write = || async { state.api_keys.write_uses().await.map(drop) };

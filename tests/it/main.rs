@@ -5,6 +5,7 @@ mod support;
 
 mod access;
 mod account;
+mod accuracy;
 mod api_keys;
 mod audit;
 mod audit_chain;

@@ -30,6 +30,8 @@ async fn serving_without_settings_names_the_first_that_is_needed() {
 async fn a_setting_that_cannot_be_used_is_named_with_its_reason() {
     for (key, value, reason) in [
         ("INSULA_HTTP__LISTEN", "nowhere", "socket address"),
+        ("INSULA_METRICS__LISTEN", "9090", "string"),
+        ("INSULA_METRICS__LISTEN", "localhost", "socket address"),
         ("INSULA_HTTP__TIMEOUT_SECONDS", "soon", "u64"),
         ("INSULA_HTTP__TIMEOUT_SECONDS", "0", "at least 1"),
         ("INSULA_HTTP__PUBLIC_URL", "example.com", "is no address"),
@@ -85,15 +87,20 @@ async fn refusal([app, platform]: &[&str; 2], key: &str, value: &str) -> String 
 async fn a_port_that_is_taken_is_told_of_before_anything_is_waited_for() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let settings = [
-        ("INSULA_HTTP__LISTEN", address.as_str()),
-        (APP, "postgres://insula_app@127.0.0.1:1/insula"),
-        (PLATFORM, "postgres://insula_platform@127.0.0.1:1/insula"),
-        KEY,
-    ];
-    let (code, said) = Binary::run(&["serve"], &settings).await;
-    assert_eq!(code, 1, "{said}");
-    assert!(said.contains(&format!("can't listen on {address}")) && said.contains("in use"), "{said}");
+    for (key, other) in
+        [("INSULA_HTTP__LISTEN", "INSULA_METRICS__LISTEN"), ("INSULA_METRICS__LISTEN", "INSULA_HTTP__LISTEN")]
+    {
+        let settings = [
+            (key, address.as_str()),
+            (other, "127.0.0.1:0"),
+            (APP, "postgres://insula_app@127.0.0.1:1/insula"),
+            (PLATFORM, "postgres://insula_platform@127.0.0.1:1/insula"),
+            KEY,
+        ];
+        let (code, said) = Binary::run(&["serve"], &settings).await;
+        assert_eq!(code, 1, "{key}: {said}");
+        assert!(said.contains(&format!("can't listen on {address}")) && said.contains("in use"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ mod replicas;
 mod wire;
 
 use super::{
+    accuracy::Counting,
     decision::{Decision, Judged, Marks},
     engine::Limiter,
     tier::{Subject, TierPlan, View},
@@ -142,7 +143,7 @@ impl Shared {
             // A share is too small for some costs that the whole would hold; they are not refused for Redis' sake.
             let most = share.view(who).largest_cost();
             let cost = if cost <= view.largest_cost() { cost.min(most) } else { cost };
-            return local.decide(org, who, &share, cost);
+            return local.decide(org, who, &share, cost).counted(Counting::Degraded);
         };
         let marks = call::merge(view, held.marks, told);
         let admitted = view.rules.iter().zip(&marks).all(|(rule, mark)| mark.fits() || rule.is_shadow());
@@ -150,7 +151,8 @@ impl Shared {
             local.judge(org, who, share.view(who).buckets(), cost);
         }
         let permits = if admitted { held.permits } else { Vec::new() };
-        Decision::new(Arc::clone(plan), who, cost, Judged { admitted, now, marks, permits })
+        let judged = Judged { admitted, now, marks, permits };
+        Decision::new(Arc::clone(plan), who, cost, judged).counted(Counting::Leased)
     }
 
     /// As [`Limiter::foresee`], by the rules of a plan: which one, when, and a mark for each.
@@ -170,6 +172,15 @@ impl Shared {
         };
         let (_, held) = local.foresee(org, who, view.gauges(), cost);
         (Arc::clone(plan), now, call::merge(view, held, told))
+    }
+
+    /// By what count the next decision is made.
+    pub fn mode(&self) -> Counting {
+        if self.link.is_up() { Counting::Leased } else { Counting::Degraded }
+    }
+
+    pub fn replicas(&self) -> u32 {
+        self.replicas.count()
     }
 
     /// What stands in for `plan` while Redis is away.

@@ -21,6 +21,7 @@ pub const LINTS: &[Lint] = &[
             ("control_log", "tells every replica of every org's changes, and is read by the platform role alone"),
             ("tiers", "are the same for everybody, and read only for the app role"),
             ("tier_versions", "is the platform's own history"),
+            ("limit_accuracy_minutes", "sum up all orgs of a tier; the platform role's alone"),
             ("orgs", "has the org's id as its own, and a policy of its own on that"),
             ("recorded_decisions", "are packed, of many orgs a row; the platform role's alone"),
             ("simulations", "are operators' own; the platform role's alone"),

@@ -29,6 +29,8 @@ pub struct TestApp {
     pub state: AppState,
     pub clock: Clock,
     pub base: String,
+    /// Where its metrics are, with the setting `metrics.listen`.
+    pub metrics: Option<String>,
     made: AtomicU32,
     _stop: DropGuard,
 }
@@ -64,9 +66,10 @@ impl TestApp {
         let clock = Clock::frozen();
         let app = App::build(config, clock.clone()).await.unwrap();
         let (state, base) = (app.state().clone(), format!("http://{}", app.address().unwrap()));
+        let metrics = app.metrics_address().map(|address| format!("http://{address}"));
         let stop = CancellationToken::new();
         tokio::spawn(app.run_until_stopped(stop.clone()));
-        Self { database, state, clock, base, made: AtomicU32::default(), _stop: stop.drop_guard() }
+        Self { database, state, clock, base, metrics, made: AtomicU32::default(), _stop: stop.drop_guard() }
     }
 
     /// Another replica: the same database, and nothing else in common.
