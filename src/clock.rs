@@ -2,16 +2,24 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
+        Arc, LazyLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use time::OffsetDateTime;
 
 /// Tells the time to everything that decides by it: tokens, limits, expiry.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Option<Arc<Frozen>>);
+
+#[derive(Debug)]
+struct Frozen {
+    /// Microseconds since 1970.
+    wall: AtomicI64,
+    /// Nanoseconds.
+    steady: AtomicU64,
+}
 
 impl Clock {
     /// The machine's clock.
@@ -21,14 +29,18 @@ impl Clock {
 
     /// A clock that stands still at the present until it is moved.
     pub fn frozen() -> Self {
-        Self(Some(Arc::new(AtomicI64::new(micros(Self::system().now())))))
+        let wall = AtomicI64::new(micros(Self::system().now()));
+        Self(Some(Arc::new(Frozen { wall, steady: AtomicU64::default() })))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one home of now()")]
     pub fn now(&self) -> OffsetDateTime {
         match &self.0 {
             None => OffsetDateTime::now_utc(),
-            Some(at) => OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(at.load(Ordering::SeqCst)),
+            Some(frozen) => {
+                let at = frozen.wall.load(Ordering::SeqCst);
+                OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(at)
+            }
         }
     }
 
@@ -40,21 +52,33 @@ impl Clock {
             None => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX)),
-            Some(at) => u64::try_from(at.load(Ordering::SeqCst)).unwrap_or(0),
+            Some(frozen) => u64::try_from(frozen.wall.load(Ordering::SeqCst)).unwrap_or(0),
         }
     }
 
-    /// Puts a frozen clock to this moment, in microseconds since 1970; for what replays the past.
+    /// Nanoseconds since this process first asked. For how long something lasts: it goes on while the wall clock is put
+    /// forward or back.
+    pub fn steady(&self) -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match &self.0 {
+            None => u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Some(frozen) => frozen.steady.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Puts the wall of a frozen clock to this moment, in microseconds since 1970, as an administrator would: no time
+    /// passes. For what replays the past.
     pub fn set_micros(&self, micros: u64) {
-        if let Some(at) = &self.0 {
-            at.store(i64::try_from(micros).unwrap_or(i64::MAX), Ordering::SeqCst);
+        if let Some(frozen) = &self.0 {
+            frozen.wall.store(i64::try_from(micros).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 
-    /// Moves a frozen clock; the machine's clock can't be moved.
+    /// Lets time pass on a frozen clock; the machine's can't be moved.
     pub fn advance(&self, by: Duration) {
-        if let Some(at) = &self.0 {
-            at.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        if let Some(frozen) = &self.0 {
+            frozen.wall.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            frozen.steady.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
         }
     }
 }

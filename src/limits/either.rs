@@ -14,21 +14,21 @@ use tokio_util::sync::CancellationToken;
 pub struct Limits {
     local: Limiter,
     /// None for one replica.
-    shared: Option<Shared>,
+    shared: Option<Arc<Shared>>,
     months: Months,
-    accuracy: Accuracy,
+    accuracy: Arc<Accuracy>,
 }
 
 impl Limits {
     /// Fails only if what is configured can't be an address: a Redis that is away is waited for by nobody.
     pub async fn open(config: &config::Redis, clock: Clock, pools: Pools) -> anyhow::Result<Self> {
         let months = Months::new(clock.clone(), pools.clone(), config.assumed_replicas);
+        let accuracy = Arc::new(Accuracy::new(clock.clone()));
         let shared = if config.url.expose_secret().is_empty() {
             None
         } else {
-            Some(Shared::open(config, pools).await?)
+            Some(Arc::new(Shared::open(config, clock.clone(), pools, Arc::clone(&accuracy)).await?))
         };
-        let accuracy = Accuracy::new(clock.clone());
         Ok(Self { local: Limiter::new(clock), shared, months, accuracy })
     }
 
@@ -67,12 +67,12 @@ impl Limits {
 
     /// By what count decisions are made now.
     pub fn mode(&self) -> Counting {
-        self.shared.as_ref().map_or(Counting::Exact, Shared::mode)
+        self.shared.as_ref().map_or(Counting::Exact, |shared| shared.mode())
     }
 
     /// How many replicas decide together, as far as this one knows.
     pub fn replicas(&self) -> u32 {
-        self.shared.as_ref().map_or(1, Shared::replicas)
+        self.shared.as_ref().map_or(1, |shared| shared.replicas())
     }
 
     /// How exactly the limits are kept.
@@ -140,10 +140,7 @@ impl Limits {
 
     /// Forgets who owes nothing here; see [`Limiter::sweep`].
     pub fn sweep(&self, plan_of: impl Fn(OrgId, Option<Subject>) -> Option<Arc<TierPlan>>) -> usize {
-        self.local.sweep(|org, who| {
-            let plan = plan_of(org, who)?;
-            Some(self.shared.as_ref().map_or(Arc::clone(&plan), |shared| shared.share(&plan)))
-        })
+        self.local.sweep(plan_of) + self.shared.as_ref().map_or(0, |shared| shared.sweep())
     }
 
     /// Keeps in touch with the other replicas, and hands back what rests, until `until` is cancelled.

@@ -6,6 +6,8 @@ use insula::ids::OrgId;
 use serde_json::{Value, json};
 
 const QUOTA: u64 = 60;
+/// What three replicas may admit before they ask.
+const CREDIT: usize = 15;
 
 /// Three replicas; so many a day for each org on the tier `free`.
 struct Fleet {
@@ -65,8 +67,20 @@ impl Fleet {
         let everywhere = self.everywhere(&org.owner);
         let asked = everywhere.iter().flat_map(|owner| (0..calls).map(|_| owner.get("/api/v1/org")));
         let replies = join_all(asked).await;
-        assert!(replies.iter().all(|reply| [200, 429].contains(&reply.status)), "{replies:?}");
+        let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
         replies.iter().filter(|reply| reply.status == 200).count()
+    }
+
+    /// The same until so many have passed: what one replica had leased and did not use, another may use afterwards.
+    async fn passing_until(&self, all: usize, org: &Org) -> usize {
+        let mut passed = 0;
+        until(&format!("{all} have passed"), async || {
+            passed += self.passing(40, org).await;
+            passed >= all
+        })
+        .await;
+        passed + self.passing(5, org).await
     }
 
     async fn node_of(&self, org: OrgId) -> usize {
@@ -93,9 +107,10 @@ async fn reading(of: &Persona) -> Value {
 async fn three_replicas_keep_the_limit_of_every_organisation_whose_keys_are_on_one_node_each() {
     let fleet = Fleet::start().await;
     for (node, org) in fleet.orgs().await.iter().enumerate() {
-        assert_eq!(fleet.passing(40, org).await, 60);
+        let passed = fleet.passing_until(60, org).await;
+        assert!((60..=60 + CREDIT).contains(&passed), "{passed}");
         for viewer in fleet.everywhere(&org.viewer) {
-            assert_eq!(reading(&viewer).await["used"], 60);
+            until("all is used", async || reading(&viewer).await["used"] == 60).await;
         }
         let pattern = format!("rl:*{}*", org.id);
         for other in 0..3 {
@@ -132,18 +147,23 @@ async fn a_node_that_is_gone_fails_nobody_and_what_it_has_lost_is_admitted_to_no
     assert_eq!(fleet.passing(10, globex).await, 30);
 
     fleet.cluster.kill(lost).await;
-    // Twenty for each replica, of which ten are used: the 60 of the tier, as ever.
-    assert_eq!(fleet.passing(30, acme).await, 30);
+    // Five for each replica that does not know what the others have left; and what was leased.
+    assert!((15..=45).contains(&fleet.passing(30, acme).await));
     fleet.passing(5, globex).await;
 
     fleet.cluster.revive(lost).await;
     fleet.show(acme, QUOTA).await;
     fleet.show(globex, QUOTA).await;
     assert_eq!(fleet.passing(10, acme).await, 0, "older than its node, it starts with nothing left");
-    assert!(reading(&globex.viewer).await["used"].as_u64().unwrap() >= 30, "its node has lost nothing");
+    until("its node tells that it has lost nothing", async || {
+        let left = reading(&globex.viewer).await;
+        left["limit"] == QUOTA && left["used"].as_u64().unwrap() >= 30
+    })
+    .await;
     assert!(fleet.passing(30, globex).await <= 30);
     let young = &fleet.orgs().await[(lost + 1) % 3];
-    assert_eq!(fleet.passing(30, young).await, 60, "nothing was lost beside it");
+    let passed = fleet.passing_until(60, young).await;
+    assert!((60..=60 + CREDIT).contains(&passed), "nothing was lost beside it: {passed}");
 }
 
 /// The node where the replicas say that they live is no different.
@@ -155,7 +175,7 @@ async fn replicas_live_through_the_loss_of_the_node_that_counts_them() {
     let (acme, globex) = (&orgs[lost], &orgs[(lost + 1) % 3]);
     assert_eq!(fleet.passing(10, acme).await, 30);
     fleet.cluster.kill(lost).await;
-    assert_eq!(fleet.passing(30, acme).await, 30);
+    assert!((15..=45).contains(&fleet.passing(30, acme).await));
     fleet.passing(5, globex).await;
     fleet.cluster.revive(lost).await;
     fleet.show(acme, QUOTA).await;

@@ -35,6 +35,10 @@ impl<C: Clone> Breaker<C> {
         state.line.clone().map(|connection| Line { connection, number: state.number })
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().line.is_some()
+    }
+
     /// A call on this line has failed. Tells whether that is news.
     pub fn trip(&self, line: &Line<C>) -> bool {
         let mut state = self.state.lock();

@@ -1,4 +1,4 @@
-//! What `decide.lua` is told, and what its answer says.
+//! What `lease.lua` is told, and what its answer says.
 
 use super::{
     super::{
@@ -9,44 +9,73 @@ use super::{
     },
     births::Births,
     keys,
+    lease::{Answer, Ask},
 };
 use crate::ids::OrgId;
 use redis::ScriptInvocation;
 use std::sync::Arc;
 
-/// `terms`: 1 to charge or 0 to look, the cost, and when the first Redis was born.
+/// One count that is asked for: its key, the tier of its org, its rule, when whom it counts was made, and what is asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub key: String,
+    pub tier: Arc<str>,
+    pub rule: Arc<Rule>,
+    pub made: u64,
+    pub ask: Ask,
+}
+
+impl Asked {
+    pub fn new(org: OrgId, who: Option<Subject>, tier: &Arc<str>, rule: &Arc<Rule>, ask: Ask) -> Self {
+        let (key, made) = (keys::cell(org, who, rule), keys::made(org, who, rule));
+        Self { key, tier: Arc::clone(tier), rule: Arc::clone(rule), made, ask }
+    }
+}
+
+/// What Redis says of one count, and what it has measured: units used beyond the limit, and refused though they were
+/// unused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub answer: Answer,
+    pub over: u64,
+    pub under: u64,
+}
+
+/// `parts` as the script says, and when the first Redis was born.
 pub(super) fn fill(
     call: &mut ScriptInvocation<'_>,
     births: &Births,
     org: OrgId,
-    who: Subject,
-    view: &View,
-    terms: &[u64; 3],
+    (parts, first): (u32, u64),
+    cells: &[Asked],
 ) {
-    call.key(births.beside(&org.to_string())).arg(terms);
-    for (rule, bucket) in view.buckets().filter_map(|rule| Some((rule, rule.bucket()?))) {
-        let made = keys::made(org, who, rule);
-        let shadow = u64::from(rule.is_shadow());
-        call.key(keys::cell(org, who, rule));
-        call.arg(&[bucket.interval, bucket.depth, rule.step.at / 1_000, made, shadow]);
+    call.key(births.beside(&org.to_string())).arg(parts).arg(first);
+    for Asked { key, rule, made, ask, .. } in cells {
+        let step = rule.step;
+        call.key(key).arg(&[step.interval, step.depth, step.at / 1_000, *made, rule.is_shadow().into()]);
+        let Ask { need, queued, want, debt, back, born, missed } = *ask;
+        call.arg(&[need, queued, want, debt, back]).arg(born).arg(missed);
     }
 }
 
-/// The time of Redis, in nanoseconds, and a mark for each bucket of the view.
-pub(super) fn read(view: &View, cost: u32, answer: &[u64]) -> Option<(u64, Marks)> {
-    let (now, cells) = answer.split_first()?;
-    let (cells, _) = cells.as_chunks::<2>();
-    let marks: Marks = view.buckets().zip(cells).map(|(rule, cell)| mark(rule, *cell, cost)).collect();
-    (marks.len() == view.buckets().count()).then_some((now.saturating_mul(1_000), marks))
+/// An answer for each count; `None` if it is no answer to the question.
+pub(super) fn read(answer: &[u64], cells: usize) -> Option<Vec<Told>> {
+    let (&[_, born], numbers) = answer.split_first_chunk()?;
+    let (numbers, rest) = numbers.as_chunks::<5>();
+    let told = |&[owed, wait, leased, over, under]: &[u64; 5]| {
+        let leased = u32::try_from(leased).ok()?;
+        Some(Told { answer: Answer { born, owed, wait, leased }, over, under })
+    };
+    let told: Vec<Told> = numbers.iter().map(told).collect::<Option<_>>()?;
+    (rest.is_empty() && told.len() == cells).then_some(told)
 }
 
-fn mark(rule: &Rule, [owed, wait]: [u64; 2], cost: u32) -> Mark {
-    let interval = rule.bucket().map_or(0, |bucket| bucket.interval);
-    match wait {
-        _ if cost > rule.policy.burst => Mark::told(owed, owed, NEVER),
-        0 => Mark::told(owed, owed.saturating_add(interval.saturating_mul(cost.into())), 0),
-        wait => Mark::told(owed, owed, wait),
-    }
+/// How `cost` would stand where so much is owed: what was used on credit may be more than an empty bucket.
+pub(super) fn foresee(rule: &Rule, owed: u64, cost: u32) -> Mark {
+    let wait = rule.bucket().filter(|_| cost > 0).map_or(Some(0), |bucket| bucket.wait(owed, cost));
+    let owed = owed.min(rule.step.depth);
+    let after = if wait == Some(0) { owed + rule.step.interval * u64::from(cost) } else { owed };
+    Mark::told(owed, after, wait.unwrap_or(NEVER))
 }
 
 /// In the view's order.

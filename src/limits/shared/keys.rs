@@ -7,22 +7,23 @@ use uuid::Uuid;
 /// When each replica was last heard of.
 pub(super) const REPLICAS: &str = "rl:replicas";
 
-pub(super) fn cell(org: OrgId, who: Subject, rule: &Rule) -> String {
+/// `who` is not asked for where the org as a whole is counted.
+pub(super) fn cell(org: OrgId, who: Option<Subject>, rule: &Rule) -> String {
     let name = &rule.policy.name;
     match (rule.policy.scope, who) {
-        (Scope::Org, _) => format!("rl:{{{org}}}:{name}"),
-        (_, Subject::User(user)) => format!("rl:{{{org}}}:{user}:{name}"),
-        (_, Subject::ApiKey(key)) => format!("rl:{{{org}}}:{key}:{name}"),
+        (Scope::Org, _) | (_, None) => format!("rl:{{{org}}}:{name}"),
+        (_, Some(Subject::User(user))) => format!("rl:{{{org}}}:{user}:{name}"),
+        (_, Some(Subject::ApiKey(key))) => format!("rl:{{{org}}}:{key}:{name}"),
     }
 }
 
 /// When whom the rule counts was made, in microseconds since 1970: who is younger than a Redis has lost nothing with
 /// the one before.
-pub(super) fn made(org: OrgId, who: Subject, rule: &Rule) -> u64 {
+pub(super) fn made(org: OrgId, who: Option<Subject>, rule: &Rule) -> u64 {
     let who = match (rule.policy.scope, who) {
-        (Scope::Org, _) => org.uuid(),
-        (_, Subject::User(user)) => user.uuid(),
-        (_, Subject::ApiKey(key)) => key.uuid(),
+        (Scope::Org, _) | (_, None) => org.uuid(),
+        (_, Some(Subject::User(user))) => user.uuid(),
+        (_, Some(Subject::ApiKey(key))) => key.uuid(),
     };
     moment(org.uuid()).max(moment(who))
 }
@@ -52,17 +53,17 @@ mod tests {
         let world = World::new();
         let org = world.org;
         let (Subject::User(user), Subject::ApiKey(key)) = (world.user, world.key) else { unreachable!() };
-        assert_eq!(cell(org, world.user, &rule(Scope::Org)), format!("rl:{{{org}}}:calls"));
-        assert_eq!(cell(org, world.key, &rule(Scope::Org)), format!("rl:{{{org}}}:calls"));
-        assert_eq!(cell(org, world.user, &rule(Scope::User)), format!("rl:{{{org}}}:{user}:calls"));
-        assert_eq!(cell(org, world.key, &rule(Scope::User)), format!("rl:{{{org}}}:{key}:calls"));
+        assert_eq!(cell(org, Some(world.user), &rule(Scope::Org)), format!("rl:{{{org}}}:calls"));
+        assert_eq!(cell(org, Some(world.key), &rule(Scope::Org)), format!("rl:{{{org}}}:calls"));
+        assert_eq!(cell(org, Some(world.user), &rule(Scope::User)), format!("rl:{{{org}}}:{user}:calls"));
+        assert_eq!(cell(org, Some(world.key), &rule(Scope::User)), format!("rl:{{{org}}}:{key}:calls"));
     }
 
     #[test]
     fn a_new_member_of_an_old_org_is_as_young_as_themselves() {
         let now = Clock::system().micros();
         let young = Subject::User(UserId::new());
-        assert!(made(PLATFORM, young, &rule(Scope::User)).abs_diff(now) < 60_000_000);
-        assert!(made(PLATFORM, young, &rule(Scope::Org)) < now - 60_000_000);
+        assert!(made(PLATFORM, Some(young), &rule(Scope::User)).abs_diff(now) < 60_000_000);
+        assert!(made(PLATFORM, Some(young), &rule(Scope::Org)) < now - 60_000_000);
     }
 }

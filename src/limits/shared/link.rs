@@ -19,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     server: Server,
     births: Births,
-    /// How long a decision waits.
+    /// How long whoever asks for units waits.
     patience: Duration,
-    decide: Script,
+    lease: Script,
     beat: Script,
     breaker: Breaker<Wire>,
 }
@@ -40,7 +40,7 @@ impl Link {
             births: if server.is_cluster() { Births::of_a_cluster() } else { Births::One },
             server,
             patience: Duration::from_millis(config.timeout_milliseconds),
-            decide: Script::new(include_str!("decide.lua")),
+            lease: Script::new(include_str!("lease.lua")),
             beat: Script::new(include_str!("beat.lua")),
             breaker: Breaker::open(),
         })
@@ -60,9 +60,9 @@ impl Link {
         Ok(())
     }
 
-    /// A decision's call, to be filled in.
-    pub fn decision(&self) -> ScriptInvocation<'_> {
-        self.decide.prepare_invoke()
+    /// A call that leases, to be filled in.
+    pub fn leasing(&self) -> ScriptInvocation<'_> {
+        self.lease.prepare_invoke()
     }
 
     /// `None` when Redis does not answer in time, and at once while it is known not to. What a call that was given up
@@ -104,7 +104,7 @@ impl Link {
     }
 
     pub fn is_up(&self) -> bool {
-        self.breaker.line().is_some()
+        self.breaker.is_closed()
     }
 
     /// Returns once a call has failed since the last time.

@@ -2,60 +2,14 @@
 
 use super::{
     super::{
-        Policy, Scope, Subject, TierPlan,
+        Policy, Scope, TierPlan,
         fixture::{HOUR, World, policy, shadow},
     },
-    births::Births,
-    call, keys,
+    keys,
+    rig::Rig,
 };
-use crate::local::Redis;
 use proptest::{collection::vec, prelude::*, sample::select};
-use redis::{Connection, Script};
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
-
-/// The script with a time that is told instead of asked for, on a Redis of its own.
-struct Bench {
-    connection: Connection,
-    script: Script,
-    dir: PathBuf,
-    redis: Option<Redis>,
-}
-
-impl Bench {
-    fn start(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("insula-{name}-{}", std::process::id()));
-        let redis = Redis::start_blocking(&dir, None).unwrap();
-        let connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
-        let asked = "redis.call('TIME')";
-        let text = include_str!("decide.lua");
-        assert!(text.contains(asked));
-        let script = Script::new(&text.replace(asked, "{ 0, ARGV[#ARGV] }"));
-        Self { connection, script, dir, redis: Some(redis) }
-    }
-
-    /// Whether each rule of the view would have it, and what is used of each afterwards.
-    fn ask(&mut self, world: &World, who: Subject, plan: &TierPlan, cost: u32) -> Vec<(bool, u32)> {
-        let view = plan.view(who);
-        let mut answer = |charge: u64, cost: u32| {
-            let mut call = self.script.prepare_invoke();
-            call::fill(&mut call, &Births::One, world.org, who, view, &[charge, cost.into(), u64::MAX / 2]);
-            let answer: Vec<u64> = call.arg(world.clock.micros()).invoke(&mut self.connection).unwrap();
-            let (now, marks) = call::read(view, cost, &answer).unwrap();
-            assert_eq!(now, world.clock.micros() * 1_000);
-            marks
-        };
-        let (before, after) = (answer(1, cost), answer(0, 0));
-        let used = |place: usize| view.rules[place].bucket().unwrap().used(after[place].owed);
-        before.iter().enumerate().map(|(place, mark)| (mark.fits(), used(place))).collect()
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        drop(self.redis.take());
-        fs::remove_dir_all(&self.dir).ok();
-    }
-}
+use std::{sync::Arc, time::Duration};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -91,7 +45,7 @@ fn some_act() -> impl Strategy<Value = Act> {
 
 #[test]
 fn the_script_decides_as_the_local_limiter_does() {
-    let bench = parking_lot::Mutex::new(Bench::start("model"));
+    let rig = parking_lot::Mutex::new(Rig::start("model"));
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) };
     proptest!(config, |(first in some_policies(), acts in vec(some_act(), 1..120))| {
         let mut world = World::new();
@@ -105,13 +59,13 @@ fn the_script_decides_as_the_local_limiter_does() {
                     plan = world.plan(policies);
                     // A change that a cell sleeps through is replayed by the local limiter only.
                     for who in whos {
-                        bench.lock().ask(&world, who, &plan, 1);
+                        rig.lock().need(&world, who, &plan, 1);
                         world.limiter.decide(world.org, who, &plan, 1);
                     }
                 }
                 Act::Ask(who, cost) => {
                     let decision = world.limiter.decide(world.org, whos[who], &plan, cost);
-                    let answer = bench.lock().ask(&world, whos[who], &plan, cost);
+                    let answer = rig.lock().need(&world, whos[who], &plan, cost);
                     let view = plan.view(whos[who]);
                     for (rule, (fits, used)) in view.rules.iter().zip(answer) {
                         let readings = decision.readings();
@@ -126,31 +80,31 @@ fn the_script_decides_as_the_local_limiter_does() {
 
 #[test]
 fn a_unit_is_back_to_the_microsecond_and_seven_a_minute_are_seven() {
-    let mut bench = Bench::start("units");
+    let mut rig = Rig::start("units");
     let mut world = World::new();
     let plan = world.plan([policy("user", Scope::User, 7, Duration::from_mins(1))]);
     for used in 1..=7 {
-        assert_eq!(bench.ask(&world, world.user, &plan, 1), [(true, used)]);
+        assert_eq!(rig.need(&world, world.user, &plan, 1), [(true, used)]);
     }
     world.clock.advance(Duration::from_micros(8_571_428));
-    assert_eq!(bench.ask(&world, world.user, &plan, 1), [(false, 7)]);
+    assert_eq!(rig.need(&world, world.user, &plan, 1), [(false, 7)]);
     world.clock.advance(Duration::from_micros(1));
-    assert_eq!(bench.ask(&world, world.user, &plan, 1), [(true, 7)]);
+    assert_eq!(rig.need(&world, world.user, &plan, 1), [(true, 7)]);
 }
 
 #[test]
 fn idle_cells_vanish_and_a_clock_set_back_locks_nobody_out() {
-    let mut bench = Bench::start("idle");
+    let mut rig = Rig::start("idle");
     let mut world = World::new();
     let plan: Arc<TierPlan> = world.plan([policy("user", Scope::User, 10, HOUR)]);
     world.clock.advance(HOUR * 24);
-    assert_eq!(bench.ask(&world, world.user, &plan, 10), [(true, 10)]);
-    let key = keys::cell(world.org, world.user, &plan.rules()[0]);
-    let left: u64 = redis::cmd("PTTL").arg(&key).query(&mut bench.connection).unwrap();
+    assert_eq!(rig.need(&world, world.user, &plan, 10), [(true, 10)]);
+    let key = keys::cell(world.org, Some(world.user), &plan.rules()[0]);
+    let left: u64 = redis::cmd("PTTL").arg(&key).query(&mut rig.connection).unwrap();
     assert!((3_600_000..=3_660_000).contains(&left), "{left}");
 
     world.clock = crate::clock::Clock::frozen();
-    assert_eq!(bench.ask(&world, world.user, &plan, 1), [(false, 10)]);
+    assert_eq!(rig.need(&world, world.user, &plan, 1), [(false, 10)]);
     world.clock.advance(HOUR);
-    assert_eq!(bench.ask(&world, world.user, &plan, 10), [(true, 10)]);
+    assert_eq!(rig.need(&world, world.user, &plan, 10), [(true, 10)]);
 }
