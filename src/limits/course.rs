@@ -89,7 +89,7 @@ impl<'r> Course<'r> {
                 row.last = self.at;
                 left -= passing;
             } else {
-                self.turn_month(end, fitting == 0);
+                self.turn_month(end, cost);
             }
             if self.at > self.until || self.months.iter().any(|month| month.period.ends() > self.until) {
                 return None;
@@ -158,10 +158,10 @@ impl<'r> Course<'r> {
         self.months.iter().map(calls).min().unwrap_or(u32::MAX)
     }
 
-    /// Goes into the next of the months that end at `end`; at once, unless something else is waited for anyway.
-    fn turn_month(&mut self, end: u64, used_up: bool) {
+    /// Goes into the next of the months that end at `end`; at once, unless one has too little left and is waited for.
+    fn turn_month(&mut self, end: u64, cost: u32) {
         for month in self.months.iter_mut().filter(|month| month.period.ends() == end) {
-            if used_up && end > self.at {
+            if month.left < cost.into() && end > self.at {
                 (self.at, self.binding) = (end, Some(month.rule));
             }
             (month.left, month.period) = (month.rule.policy.quota.into(), month.period.following());
@@ -184,7 +184,7 @@ impl Fill<'_> {
 mod tests {
     use super::super::{
         Mode, Policy, Scope, TierPlan,
-        cell::Cells,
+        cell::{Cells, Mark},
         fixture::{World, policy},
     };
     use super::*;
@@ -194,23 +194,51 @@ mod tests {
 
     const TICK: u64 = 1_000;
 
-    /// Each call by itself, through the cells that decide, at whatever nanosecond it fits.
-    fn stepped(plan: &TierPlan, world: &World, used: &[u32], mut now: u64, asked: &[(u32, u32)]) -> Vec<Row> {
+    /// Each call by itself, through the cells that decide, at whatever nanosecond it fits; and what the last wait was for.
+    fn stepped(
+        (plan, world, used): (&TierPlan, &World, &[u32]),
+        months: &[MonthMark],
+        mut now: u64,
+        asked: &[(u32, u32)],
+    ) -> (Vec<Row>, Vec<String>) {
         let rules = &plan.view(world.user).rules;
         let mut cells = Cells::default();
         for (rule, used) in rules.iter().zip(used) {
             let mark = cells.weigh(rule, now, *used);
             cells.charge(now, &mark);
         }
-        let mut rows = Vec::new();
+        let left = |month: &MonthMark| u64::from(month.rule.policy.quota) - month.mark.owed;
+        let mut months: Vec<_> =
+            months.iter().map(|month| (&month.rule, left(month), month.period)).collect();
+        let (mut rows, mut waited_for) = (Vec::new(), Vec::new());
         for &(count, cost) in asked {
             let mut row: Option<Row> = None;
             for _ in 0..count {
-                now += rules.iter().map(|rule| cells.weigh(rule, now, cost).wait).max().unwrap_or(0);
+                loop {
+                    let mut waits: Vec<_> =
+                        rules.iter().map(|rule| (now + cells.weigh(rule, now, cost).wait, rule)).collect();
+                    let used_up = months.iter().filter(|(_, left, _)| *left < cost.into());
+                    waits.extend(used_up.map(|(rule, _, period)| (period.ends(), *rule)));
+                    let next = waits.iter().map(|(at, _)| *at).max().unwrap_or(now);
+                    if next == now {
+                        break;
+                    }
+                    waits.retain(|(at, _)| *at == next);
+                    waited_for = waits.iter().map(|(_, rule)| rule.policy.name.clone()).collect();
+                    now = next;
+                    for (rule, left, period) in &mut months {
+                        while period.ends() <= now {
+                            (*left, *period) = (rule.policy.quota.into(), period.following());
+                        }
+                    }
+                }
                 for rule in rules {
                     let mark = cells.weigh(rule, now, cost);
                     assert!(mark.fits());
                     cells.charge(now, &mark);
+                }
+                for (_, left, _) in &mut months {
+                    *left -= u64::from(cost);
                 }
                 let row = row.get_or_insert(Row { first: now, last: now, at_once: 0 });
                 row.last = now;
@@ -218,7 +246,12 @@ mod tests {
             }
             rows.push(row.unwrap());
         }
-        rows
+        (rows, waited_for)
+    }
+
+    fn monthly(name: &'static str, quota: u32) -> Policy {
+        let period = Some(super::super::Period::Month);
+        Policy { window_seconds: 0, period, ..policy(name, Scope::User, quota, Duration::from_secs(1)) }
     }
 
     fn some_policy(name: &'static str) -> impl Strategy<Value = Policy> {
@@ -241,14 +274,27 @@ mod tests {
         fn what_is_worked_out_is_what_the_cells_do_one_call_after_another(
             policies in (some_policy("a"), some_policy("b"), some_policy("c")),
             many in 1..4_usize, used in vec(0..12_u32, 3), calls in vec((1..40_u32, 1..12_u32), 1..7),
+            months in vec((150..1_500_u32, 0..150_u64, 1..=31_u8), 0..3),
         ) {
             let mut world = World::new();
-            let plan = world.plan([policies.0, policies.1, policies.2].into_iter().take(many));
+            let rates = [policies.0, policies.1, policies.2].into_iter().take(many);
+            let quotas = ["x", "y"].into_iter().zip(&months).map(|(name, (quota, ..))| monthly(name, *quota));
+            let plan = world.plan(rates.chain(quotas));
+            let view = plan.view(world.user);
+            let months: Vec<_> = view.months.iter().zip(&months).map(|(rule, &(_, used, day))| MonthMark {
+                rule: Arc::clone(rule),
+                mark: Mark::told(used, used, 0),
+                period: Period::at(world.clock.now(), day),
+                left: 0,
+            }).collect();
             let now = world.clock.micros() * TICK;
             let owed = owed(&plan, &world, &used);
-            let mut course = Course::new(now, plan.view(world.user).rules.iter().zip(owed), [].iter());
+            let mut course = Course::new(now, view.rules.iter().zip(owed), months.iter());
             let rows: Vec<_> = calls.iter().map(|&(count, cost)| course.make(count, cost).unwrap()).collect();
-            prop_assert_eq!(rows, stepped(&plan, &world, &used, now, &calls));
+            let (stepped, waited_for) = stepped((&plan, &world, &used), &months, now, &calls);
+            prop_assert_eq!(rows, stepped);
+            let binding = course.binding.map(|rule| &rule.policy.name);
+            prop_assert!(binding.map_or(waited_for.is_empty(), |name| waited_for.contains(name)), "{:?} {:?}", binding, waited_for);
         }
 
         #[test]
@@ -281,23 +327,18 @@ mod tests {
     #[test]
     fn what_a_month_has_no_more_of_is_done_in_the_next_and_the_rate_goes_on() {
         let mut world = World::new();
-        let monthly = Policy {
-            window_seconds: 0,
-            period: Some(super::super::Period::Month),
-            ..policy("month", Scope::User, 10, Duration::from_secs(1))
-        };
         let rate = Policy {
             burst: 2,
             mode: Mode::Enforce,
             ..policy("rate", Scope::User, 1, Duration::from_secs(1))
         };
-        let plan = world.plan([monthly, rate]);
+        let plan = world.plan([monthly("month", 10), rate]);
         let view = plan.view(world.user);
         let start = datetime!(2026-01-31 23:59:57 UTC);
         let now = super::super::rule::nanos(start);
         let month = |used| MonthMark {
             rule: Arc::clone(&view.months[0]),
-            mark: super::super::cell::Mark::told(used, used, 0),
+            mark: Mark::told(used, used, 0),
             period: Period::at(start, 1),
             left: 3_000_000_000,
         };
@@ -315,10 +356,12 @@ mod tests {
         assert_eq!(seconds([month(0)], 4), told(0, 2, "rate"), "all within January");
         assert_eq!(seconds([month(8)], 3), told(0, 3, "month"), "one must wait for February");
         assert_eq!(seconds([month(10)], 2), told(3, 3, "month"));
-        // Four go in January and ten in February, though January had more to give.
+        // At midnight it is February: four go in January and ten then, though January had more to give.
+        assert_eq!(seconds([month(0)], 5), told(0, 3, "rate"));
         assert_eq!(seconds([month(0)], 14), told(0, 12, "rate"));
         let february = 28 * 86_400;
-        assert_eq!(seconds([month(0)], 16), told(0, 3 + february, "month"), "of February, ten");
+        assert_eq!(seconds([month(0)], 15), told(0, 3 + february, "month"));
+        assert_eq!(seconds([month(5)], 15), told(0, 3 + february, "month"), "one of January's is lost");
         assert_eq!(seconds([month(0)], 1_000_000), None, "eight thousand years");
     }
 }

@@ -235,3 +235,108 @@ fn seconds(nanos: u64) -> f64 {
 fn whole_micros(nanos: u64) -> OffsetDateTime {
     moment(nanos.div_ceil(1_000).saturating_mul(1_000))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Period, Policy, TierPlan,
+            cell::Mark,
+            fixture::{HOUR, MINUTE, SECOND, World, concurrent, policy, shadow},
+            month,
+        },
+        *,
+    };
+
+    /// Of `(count, cost)`, for the world's user.
+    fn forecast<const N: usize>(world: &World, plan: &TierPlan, calls: [(u32, u32); N]) -> Forecast {
+        let view = plan.view(world.user);
+        let (now, marks) = world.limiter.foresee(world.org, world.user, view.rules.iter(), 0);
+        let used_up = |rule: &Arc<Rule>| MonthMark {
+            rule: Arc::clone(rule),
+            mark: Mark::told(rule.policy.quota.into(), rule.policy.quota.into(), 0),
+            period: month::Period::at(world.clock.now(), 1),
+            left: 0,
+        };
+        let months: Vec<_> = view.months.iter().map(used_up).collect();
+        Forecast::new(view, &marks, &months, now, &calls.map(|(count, cost)| Batch { cost, count }))
+    }
+
+    #[test]
+    fn it_tells_of_all_together_and_of_each_policy_alone() {
+        let mut world = World::new();
+        let plan = world.plan([
+            Policy { burst: 10, ..policy("fast", Scope::User, 60, MINUTE) },
+            Policy { burst: 30, ..policy("slow", Scope::User, 60, HOUR) },
+        ]);
+        let forecast = forecast(&world, &plan, [(4, 5), (3, 5)]);
+        let after = |seconds| Some(world.clock.now() + time::Duration::seconds(seconds));
+        assert!(!forecast.passes_now);
+        assert_eq!((forecast.done_at, forecast.binding_policy.as_deref()), (after(300), Some("slow")));
+        let rows = forecast.calls.iter().map(|row| (row.at_once, row.first_at, row.last_at));
+        assert_eq!(
+            rows.collect::<Vec<_>>(),
+            [(Some(2), after(0), after(10)), (Some(1), after(15), after(300))]
+        );
+        assert!(forecast.calls.iter().all(|row| row.never_fits.is_empty()));
+        let paces = forecast.calls.iter().map(|row| Duration::from_secs_f64(row.seconds_between));
+        assert_eq!(paces.collect::<Vec<_>>(), [5 * MINUTE; 2]);
+        let [fast, slow] = &forecast.policies[..] else { panic!("{:?}", forecast.policies) };
+        assert_eq!((fast.needed, fast.remaining, fast.done_at), (35, 10, after(25)));
+        assert_eq!((slow.needed, slow.remaining, slow.done_at), (35, 30, after(300)));
+        assert_eq!((fast.units_per_second, fast.seconds_between_calls), (Some(1.0), Some(5.0)));
+    }
+
+    #[test]
+    fn a_whole_burst_fits_and_a_unit_more_never_does() {
+        let mut world = World::new();
+        let plan = world.plan([policy("user", Scope::User, 10, MINUTE)]);
+        let whole = forecast(&world, &plan, [(1, 10)]);
+        assert!(whole.passes_now && whole.calls[0].never_fits.is_empty());
+        let more = forecast(&world, &plan, [(1, 11), (1, 1)]);
+        assert_eq!((more.done_at, more.calls[0].first_at), (None, None));
+        assert_eq!(more.calls[0].never_fits, ["user"]);
+        assert!(more.calls[1].first_at.is_some(), "the others are told of all the same");
+    }
+
+    #[test]
+    fn what_takes_more_than_ten_years_keeps_back_what_comes_after() {
+        let mut world = World::new();
+        let plan = world.plan([policy("user", Scope::User, 1, 24 * HOUR)]);
+        let forecast = forecast(&world, &plan, [(4_000, 1), (1, 1), (1, 0)]);
+        assert!(forecast.done_at.is_none() && forecast.calls.iter().all(|row| row.first_at.is_none()));
+    }
+
+    #[test]
+    fn without_a_place_nothing_passes_now_and_shadows_hold_nobody_back() {
+        let mut world = World::new();
+        let monthly = Policy {
+            window_seconds: 0,
+            period: Some(Period::Month),
+            ..policy("month", Scope::Org, 1, SECOND)
+        };
+        let plan = world.plan([
+            concurrent("busy", Scope::Org, 1),
+            policy("user", Scope::User, 10, MINUTE),
+            shadow(policy("trial", Scope::User, 1, HOUR)),
+            shadow(monthly),
+        ]);
+        let free = forecast(&world, &plan, [(5, 1)]);
+        assert!(free.passes_now && free.done_at == Some(world.clock.now()));
+        assert_eq!(
+            free.policies.iter().map(|policy| policy.policy.as_str()).collect::<Vec<_>>(),
+            ["busy", "user"]
+        );
+        let _held = world.ask(&plan, 1);
+        assert!(!forecast(&world, &plan, [(5, 1)]).passes_now);
+        assert!(forecast(&world, &plan, [(5, 0)]).passes_now, "what is free takes no place");
+    }
+
+    #[test]
+    fn no_moment_is_told_too_early() {
+        let mut world = World::new();
+        let plan = world.plan([Policy { burst: 1, ..policy("user", Scope::User, 7, SECOND) }]);
+        let forecast = forecast(&world, &plan, [(2, 1)]);
+        assert_eq!(forecast.done_at, Some(world.clock.now() + time::Duration::microseconds(142_858)));
+    }
+}

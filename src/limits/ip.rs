@@ -20,7 +20,7 @@ use std::{
 };
 
 const SHARDS: usize = 16;
-/// Of each kind. About 100 bytes each: 26 MB at worst.
+/// Of each kind. About 115 bytes each: 30 MB at worst.
 const MOST_ENTRIES: usize = 1 << 17;
 const SAMPLE: usize = 16;
 /// Old entries that each newcomer makes the shard look at: it empties as fast as it fills, without a timer.

@@ -209,8 +209,26 @@ mod tests {
 
     type Found = BTreeMap<(OrgId, String), Replayed>;
 
-    fn replay(batches: Vec<Vec<Recorded>>, window: Range<u64>, plan: &Arc<TierPlan>) -> Found {
-        let mut replay = Replay::new(Clock::frozen(), window, |_, _, _| Some((Arc::clone(plan), u64::MAX)));
+    /// One plan until a moment, and another from then on.
+    struct Plans {
+        first: Arc<TierPlan>,
+        turn: u64,
+        second: Arc<TierPlan>,
+    }
+
+    impl Plans {
+        fn at(&self, at: u64) -> &Arc<TierPlan> {
+            if at < self.turn { &self.first } else { &self.second }
+        }
+
+        fn until(&self, at: u64) -> u64 {
+            if at < self.turn { self.turn } else { u64::MAX }
+        }
+    }
+
+    fn replay(batches: Vec<Vec<Recorded>>, window: Range<u64>, plans: &Plans) -> Found {
+        let plan_of = |_, _, at| Some((Arc::clone(plans.at(at)), plans.until(at)));
+        let mut replay = Replay::new(Clock::frozen(), window, plan_of);
         for mut batch in batches {
             replay.take(Batch::open(pack(&mut batch)).unwrap()).unwrap();
         }
@@ -220,13 +238,13 @@ mod tests {
     }
 
     /// The same by one limiter, call after call.
-    fn directly(calls: &[Recorded], window: &Range<u64>, plan: &Arc<TierPlan>) -> Found {
+    fn directly(calls: &[Recorded], window: &Range<u64>, plans: &Plans) -> Found {
         let clock = Clock::frozen();
         let limiter = Limiter::new(clock.clone());
         let mut found = Found::new();
         for call in calls {
             clock.set_micros(call.at);
-            let decision = limiter.decide(call.org, call.who, plan, call.cost);
+            let decision = limiter.decide(call.org, call.who, plans.at(call.at), call.cost);
             if !window.contains(&call.at) {
                 continue;
             }
@@ -259,15 +277,15 @@ mod tests {
         #[test]
         fn a_replay_says_what_the_engine_says_however_the_calls_were_spread_over_replicas(
             calls in prop::collection::vec((1..20_000_000_u64, 0..2_usize, 0..4_usize, 0..3_usize, 1..6_u32, any::<bool>(), 0..3_usize), 0..400),
-            quotas in (1..20_u32, 1..40_u32, 1..10_u32),
-            warm_up in 0..200_usize,
+            quotas in prop::array::uniform2((1..20_u32, 1..40_u32, 1..10_u32)),
+            (warm_up, turn) in (0..200_usize, 0..400_usize),
         ) {
             let mut world = World::new();
-            let plan = world.plan([
+            let tiers = quotas.map(|quotas| world.tier([
                 policy("user", Scope::User, quotas.0 + 5, MINUTE),
                 policy("org", Scope::Org, quotas.1 + 5, HOUR),
                 shadow(policy("soon", Scope::User, quotas.2, MINUTE)),
-            ]);
+            ]));
             let orgs = [OrgId::new(), OrgId::new()];
             let people = [(); 2].map(|()| Subject::User(UserId::new()));
             let keys = [(); 2].map(|()| Subject::ApiKey(ApiKeyId::new()));
@@ -288,7 +306,10 @@ mod tests {
             batches.sort_by_key(|batch| batch[0].at);
             let start = all.get(warm_up).map_or(0, |call| call.at);
             let window = start..at;
-            prop_assert_eq!(replay(batches, window.clone(), &plan), directly(&all[..all.len().saturating_sub(1)], &window, &plan));
+            let turn = all.get(turn).map_or(u64::MAX, |call| call.at);
+            let [first, second] = tiers.map(|tier| Arc::new(TierPlan::new(&tier, &[]).unwrap()));
+            let plans = Plans { first, turn, second };
+            prop_assert_eq!(replay(batches, window.clone(), &plans), directly(&all[..all.len().saturating_sub(1)], &window, &plans));
         }
     }
 
@@ -324,6 +345,7 @@ mod tests {
                 })
                 .collect();
             replay.take(Batch::open(pack(&mut calls)).unwrap()).unwrap();
+            assert_eq!(replay.open.len(), 1, "what is older than all of it is done with");
         }
         assert!(replay.limiter.remembered() < 300_000, "{}", replay.limiter.remembered());
         assert_eq!(replay.finish().unwrap().0[0].1[0].1.decisions, 100 * 4_096);

@@ -176,6 +176,23 @@ fn time_under_a_version_that_was_slept_through_counts_at_its_rate() {
 }
 
 #[test]
+fn a_name_that_counts_something_else_has_a_count_of_its_own() {
+    let mut world = World::new();
+    let passing = |world: &World, plan| {
+        (0..20).filter(|_| world.limiter.decide(world.org, world.key, plan, 1).admitted).count()
+    };
+    let of_users = policy("limit", Scope::User, 10, HOUR);
+    let plan = world.plan([of_users.clone()]);
+    assert_eq!(passing(&world, &plan), 10, "a key, where there are no policies for keys");
+    let plan = world.plan([policy("limit", Scope::ApiKey, 10, HOUR)]);
+    assert_eq!(passing(&world, &plan), 10);
+    let plan = world.plan([concurrent("limit", Scope::User, 3)]);
+    assert_eq!(passing(&world, &plan), 20);
+    let plan = world.plan([of_users]);
+    assert_eq!(passing(&world, &plan), 0, "and finds it again");
+}
+
+#[test]
 fn who_moves_to_a_tier_that_is_older_than_its_own_use_keeps_it() {
     let mut world = World::new();
     let pro = world.plan([policy("user", Scope::User, 20, HOUR)]);
@@ -195,6 +212,34 @@ fn a_clock_set_back_locks_nobody_out() {
     world.limiter.set_clock(earlier.clone());
     assert_eq!(world.ask(&plan, 1).retry_after(), Some(6));
     earlier.advance(MINUTE);
+    assert_eq!(world.passing(&plan, 20), 10);
+}
+
+#[test]
+fn a_clock_set_back_before_changes_locks_nobody_out_and_each_keeps_what_was_used() {
+    let mut world = World::new();
+    let earlier = crate::clock::Clock::frozen();
+    let hourly = world.plan([policy("user", Scope::User, 10, HOUR)]);
+    world.clock.advance(240 * HOUR);
+    assert_eq!(world.passing(&hourly, 10), 10);
+    world.limiter.set_clock(earlier);
+    let fast = world.plan([policy("user", Scope::User, 10, MINUTE)]);
+    assert_eq!(world.ask(&fast, 1).retry_after(), Some(6));
+    let faster = world.plan([policy("user", Scope::User, 20, MINUTE)]);
+    assert_eq!(world.passing(&faster, 20), 10);
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_and_back_gives_one_burst_and_takes_it_again() {
+    let mut world = World::new();
+    let plan = world.plan([policy("user", Scope::User, 10, HOUR)]);
+    let right = crate::clock::Clock::frozen();
+    assert_eq!(world.passing(&plan, 20), 10);
+    world.clock.advance(24 * HOUR);
+    assert_eq!(world.passing(&plan, 20), 10);
+    world.limiter.set_clock(right.clone());
+    assert_eq!(world.ask(&plan, 1).retry_after(), Some(360));
+    right.advance(HOUR);
     assert_eq!(world.passing(&plan, 20), 10);
 }
 
@@ -242,6 +287,19 @@ fn a_sweep_forgets_who_owes_nothing_and_nobody_else() {
     assert_eq!((lap(&world), world.limiter.remembered()), (1_000, 1));
     drop(held);
     assert_eq!((lap(&world), world.limiter.remembered()), (1, 0));
+}
+
+#[test]
+fn a_lap_of_sweeps_sees_everybody_however_many_an_org_has() {
+    let mut world = World::new();
+    let plan =
+        world.plan([policy("user", Scope::User, 10, MINUTE), policy("org", Scope::Org, 10_000, MINUTE)]);
+    for _ in 0..10_000 {
+        assert!(world.limiter.decide(world.org, Subject::User(UserId::new()), &plan, 1).admitted);
+    }
+    world.clock.advance(MINUTE);
+    assert_eq!((0..64).map(|_| world.limiter.sweep(|_, _| None)).sum::<usize>(), 10_001);
+    assert_eq!(world.limiter.remembered(), 0);
 }
 
 #[test]

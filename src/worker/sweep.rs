@@ -9,7 +9,10 @@ use crate::{
     trail::Trail,
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Each sweep of the limiter walks a 64th of it.
@@ -27,7 +30,9 @@ pub async fn sweep(state: AppState, until: CancellationToken) {
         tokio::select! {
             () = until.cancelled() => return,
             _ = limits.tick() => {
-                state.limits.sweep(|org, who| state.plan_at_hand(org, who));
+                if let Err(error) = sweep_limits(state.clone()).await {
+                    tracing::warn!(%error, "sweeping the limits failed; trying again soon");
+                }
             }
             _ = rows.tick() => {
                 if let Err(error) = sweep_rows(&state).await {
@@ -36,6 +41,11 @@ pub async fn sweep(state: AppState, until: CancellationToken) {
             }
         }
     }
+}
+
+/// On a thread of its own: of a million counts a 64th takes milliseconds, and whoever is served here would wait for it.
+async fn sweep_limits(state: AppState) -> Result<usize, JoinError> {
+    spawn_blocking(move || state.limits.sweep(|org, who| state.plan_at_hand(org, who))).await
 }
 
 async fn sweep_rows(state: &AppState) -> Result<()> {

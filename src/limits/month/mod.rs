@@ -10,6 +10,8 @@
 
 mod calendar;
 mod cell;
+#[cfg(test)]
+mod model;
 
 pub use calendar::Period;
 

@@ -1,39 +1,20 @@
-//! Three policies decided together against three plain governor checks, in one run: `cargo bench --bench limits`.
+//! What a decision costs: three policies decided together against three plain governor checks.
 
+use crate::{plan, policy};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use insula::{
     clock::Clock,
     ids::{OrgId, UserId},
-    limits::{Limiter, Mode, Policy, Scope, Subject, Tier, TierPlan, Unit},
+    limits::{Limiter, Scope, Subject, TierPlan},
 };
 use std::{hint::black_box, num::NonZeroU32, sync::Arc, thread, time::Instant};
 
 const CALLS: u32 = 1_000_000;
 const ROUNDS: usize = 7;
 
-fn policy(name: &str, scope: Scope, quota: u32) -> Policy {
-    Policy {
-        name: name.into(),
-        scope,
-        quota,
-        window_seconds: 60,
-        burst: quota,
-        period: None,
-        unit: Unit::Requests,
-        mode: Mode::Enforce,
-        strict: false,
-    }
-}
-
-fn plan(clock: &Clock, quota: u32) -> Arc<TierPlan> {
-    let policies = vec![
-        policy("fast", Scope::User, quota),
-        policy("slow", Scope::User, quota),
-        policy("org", Scope::Org, quota),
-    ];
-    let tier =
-        Tier { slug: "bench".into(), name: "Bench".into(), version: 1, policies, effective_at: clock.now() };
-    Arc::new(TierPlan::new(&tier, &[]).unwrap_or_else(|faults| panic!("{faults:?}")))
+fn three(clock: &Clock, quota: u32) -> Arc<TierPlan> {
+    let policies = [("fast", Scope::User), ("slow", Scope::User), ("org", Scope::Org)];
+    plan(clock, policies.map(|(name, scope)| policy(name, scope, quota)).into())
 }
 
 /// Nanoseconds a call, the second best of several rounds.
@@ -59,11 +40,11 @@ fn governors() -> [DefaultKeyedRateLimiter<u128>; 3] {
     [(); 3].map(|()| RateLimiter::keyed(Quota::per_second(NonZeroU32::MAX)))
 }
 
-fn main() {
+pub fn measure() {
     let clock = Clock::system();
     println!("clock.micros {:.0} ns", time(|_| assert!(black_box(clock.micros()) > 0)));
-    let plan_open = plan(&clock, u32::MAX / 128);
-    let plan_shut = plan(&clock, 1);
+    let plan_open = three(&clock, u32::MAX / 128);
+    let plan_shut = three(&clock, 1);
     for orgs in [1, 1_000, 100_000] {
         let callers: Vec<_> = (0..orgs).map(|_| (OrgId::new(), Subject::User(UserId::new()))).collect();
         let limiter = Limiter::new(clock.clone());
