@@ -78,6 +78,7 @@ mod tiers_file;
 mod tokens;
 mod totp;
 mod tuning;
+mod under_load;
 mod usage;
 mod user_permissions;
 mod walls;

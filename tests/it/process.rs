@@ -110,7 +110,7 @@ async fn a_request_in_flight_is_answered_before_the_process_ends() {
     let made = acme.owner.post("/api/v1/products", cog()).await.expect(201);
     let id = made["id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/products/{id}");
-    let mut served = serve(&app.database, &[]);
+    let mut served = Binary::serve(&app.database, &[]);
     let base = served.base().await;
     until("it says that mails wait", async || served.stderr().contains("mails are queued and not sent"))
         .await;
@@ -140,7 +140,7 @@ async fn a_request_that_does_not_end_is_waited_for_as_long_as_is_set_and_no_long
     let acme = app.org().await;
     let made = acme.owner.post("/api/v1/products", cog()).await.expect(201);
     let id = made["id"].as_str().unwrap().to_owned();
-    let mut served = serve(&app.database, &[("INSULA_HTTP__SHUTDOWN_SECONDS", "1")]);
+    let mut served = Binary::serve(&app.database, &[("INSULA_HTTP__SHUTDOWN_SECONDS", "1")]);
     let stuck = acme.owner.at(&served.base().await);
 
     let lock = app.database.lock_product(&id).await;
@@ -169,17 +169,4 @@ async fn a_server_that_still_waits_for_its_database_stops_at_once_when_told_to()
     let asked = Instant::now();
     assert_eq!(served.ended().await.code(), Some(0), "{}", served.stderr());
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-}
-
-/// Another replica of the platform of a `TestApp` on this database: what one signs is good at the other.
-fn serve(database: &Database, settings: &[(&str, &str)]) -> Binary {
-    let (app, platform) = (database.url("insula_app"), database.url("insula_platform"));
-    let ours = [
-        (APP, app.as_str()),
-        (PLATFORM, &platform),
-        ("INSULA_HTTP__LISTEN", "127.0.0.1:0"),
-        ("INSULA_HTTP__PUBLIC_URL", "http://insula.test"),
-        KEY,
-    ];
-    Binary::start(&["serve"], &[&ours[..], settings].concat())
 }

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Policy, Scope, TierPlan,
-        fixture::{World, policy},
+        fixture::{HOUR, World, policy},
     },
     leases::{Call, Leases, Moment, Question, Verdict},
     rig::Rig,
@@ -28,6 +28,8 @@ enum Act {
     Kill(usize),
     /// Redis loses all it knows.
     Flush,
+    /// The clock of Redis is put back, by milliseconds; that of no replica is.
+    SetBack(u64),
     /// Redis is away; answers again, while the replicas go on alone and tell what they did; is asked again.
     Turn,
 }
@@ -49,6 +51,7 @@ fn some_act_or_fault() -> impl Strategy<Value = Act> {
         40 => some_act(),
         1 => (0..3_usize).prop_map(Act::Kill),
         1 => Just(Act::Flush),
+        1 => (1..5_000_u64).prop_map(Act::SetBack),
         3 => Just(Act::Turn),
     ]
 }
@@ -71,6 +74,9 @@ struct Fleet<'r> {
     under_way: Vec<(usize, Question, Option<Call>)>,
     /// When how many units passed: nanoseconds since the start.
     passed: Vec<(u64, u32)>,
+    /// Units that Redis has measured: beyond the limit, and refused though unused.
+    over: u64,
+    under: u64,
     redis: Redis,
     kills: u64,
     outages: u64,
@@ -82,6 +88,9 @@ impl<'r> Fleet<'r> {
         let mut world = World::at(Clock::frozen());
         let plan = world.plan([policy]);
         let first_born = world.clock.micros();
+        // The first Redis of the installation is born before anybody asks.
+        rig.tell(first_born, world.org, (1, first_born), &[]);
+        world.clock.advance(HOUR * 24);
         let replicas = (0..REPLICAS).map(|_| Leases::new()).collect();
         Self {
             rig,
@@ -91,6 +100,8 @@ impl<'r> Fleet<'r> {
             replicas,
             under_way: Vec::new(),
             passed: Vec::new(),
+            over: 0,
+            under: 0,
             redis: Redis::Well,
             kills: 0,
             outages: 0,
@@ -127,6 +138,10 @@ impl<'r> Fleet<'r> {
         let (replica, question, call) = self.under_way.remove(place % self.under_way.len());
         let terms = (2 * REPLICAS, self.first_born);
         let told = self.rig.tell(self.world.clock.micros(), self.world.org, terms, &question.cells);
+        for told in &told {
+            self.over += told.over;
+            self.under += told.under;
+        }
         let told = heard.then_some(told.as_slice());
         let verdict = self.replicas[replica].hear(&question, told, call.as_ref(), self.moment(replica));
         if let (Some(verdict), Some(call)) = (verdict, call) {
@@ -136,7 +151,7 @@ impl<'r> Fleet<'r> {
 
     fn act(&mut self, act: Act) {
         match act {
-            Act::Wait(time) => self.world.clock.advance(time),
+            Act::Wait(time) => self.pass(time),
             Act::Call(replica, cost) if self.redis != Redis::Well => self.call_alone(replica, cost),
             Act::Call(replica, cost) => {
                 let call = self.call(cost);
@@ -156,7 +171,36 @@ impl<'r> Fleet<'r> {
                 self.under_way.retain(|(of, ..)| *of != replica);
             }
             Act::Flush => self.rig.flush(),
+            Act::SetBack(millis) => {
+                let clock = &self.world.clock;
+                clock.set_micros(clock.micros() - millis * 1_000);
+            }
             Act::Turn => self.turn(),
+        }
+    }
+
+    /// Replicas tell their news as often as they do, and wait for no answer longer than they do.
+    fn pass(&mut self, time: Duration) {
+        let tick = |at: u64| at / 50_000_000;
+        let end = self.world.clock.steady() + u64::try_from(time.as_nanos()).unwrap();
+        while self.world.clock.steady() < end {
+            let before = self.world.clock.steady();
+            let next = ((tick(before) + 1) * 50_000_000).min(end);
+            let overdue = |fleet: &Self| {
+                let is_late = |(replica, question, _): &(usize, Question, Option<Call>)| {
+                    question.sent() + 20_000_000 < fleet.moment(*replica).now + next - before
+                };
+                fleet.under_way.iter().position(is_late)
+            };
+            while let Some(place) = overdue(self) {
+                self.answer(place, self.redis != Redis::Away);
+            }
+            self.world.clock.advance(Duration::from_nanos(next - before));
+            if tick(next) > tick(before) {
+                for replica in 0..self.replicas.len() {
+                    self.act(Act::Tell(replica));
+                }
+            }
         }
     }
 
@@ -224,9 +268,74 @@ fn some_policy() -> impl Strategy<Value = Policy> {
     policy.prop_filter("is valid", |policy| policy.validate().is_empty())
 }
 
+/// Calls one replica `times` times, and hears every answer.
+fn use_up(fleet: &mut Fleet, replica: usize, times: u32) -> usize {
+    let before = fleet.passed.len();
+    for _ in 0..times {
+        fleet.act(Act::Call(replica, 1));
+        while !fleet.under_way.is_empty() {
+            fleet.answer(0, true);
+        }
+    }
+    fleet.passed.len() - before
+}
+
+#[test]
+fn what_passes_on_credit_beyond_the_limit_is_measured_and_owed() {
+    let mut rig = Rig::start("over");
+    let mut fleet = Fleet::new(&mut rig, policy("org", Scope::Org, 24, HOUR));
+    assert_eq!((use_up(&mut fleet, 0, 30), fleet.over), (24, 0));
+    // They have never heard of it.
+    assert_eq!([1, 2].map(|replica| use_up(&mut fleet, replica, 10)), [1, 1]);
+    assert_eq!((fleet.over, fleet.under), (2, 0));
+
+    // A unit comes back in 150 s, and two are owed.
+    fleet.act(Act::Wait(Duration::from_secs(450) - Duration::from_millis(1)));
+    assert_eq!(use_up(&mut fleet, 0, 3), 0);
+    fleet.act(Act::Wait(Duration::from_secs(1)));
+    assert_eq!((use_up(&mut fleet, 0, 3), fleet.over), (1, 2));
+}
+
+#[test]
+fn what_is_refused_while_as_much_lies_unused_elsewhere_is_measured() {
+    let mut rig = Rig::start("under");
+    let mut fleet = Fleet::new(&mut rig, policy("org", Scope::Org, 24, HOUR));
+    // So fast that it leases ahead.
+    let mut by_the_first = 0;
+    for _ in 0..6 {
+        fleet.act(Act::Wait(Duration::from_millis(10)));
+        by_the_first += use_up(&mut fleet, 0, 2);
+    }
+    let by_the_second = use_up(&mut fleet, 1, 30);
+    let unused = 24 - by_the_first - by_the_second;
+    assert!(unused > 0, "{by_the_first} and {by_the_second}");
+
+    fleet.act(Act::Wait(Duration::from_millis(300)));
+    // What the second refused by itself it has not told yet.
+    assert_eq!((fleet.over, fleet.under), (0, 1));
+    assert_eq!(use_up(&mut fleet, 2, 10), unused, "whoever asks next has them");
+}
+
+#[test]
+fn a_flood_of_what_is_refused_does_not_reach_redis() {
+    let mut rig = Rig::start("flood");
+    let mut fleet = Fleet::new(&mut rig, policy("org", Scope::Org, 24, HOUR));
+    assert_eq!(use_up(&mut fleet, 0, 30), 24);
+    let mut asked = 0;
+    for _ in 0..10_000 {
+        fleet.act(Act::Wait(Duration::from_micros(100)));
+        fleet.act(Act::Call(0, 1));
+        asked += fleet.under_way.len();
+        while !fleet.under_way.is_empty() {
+            fleet.answer(0, true);
+        }
+    }
+    assert!(asked <= 5, "{asked} times in a second");
+}
+
 fn hold(act: impl Strategy<Value = Act>, name: &str) {
     let rig = parking_lot::Mutex::new(Rig::start(name));
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) };
     proptest!(config, |(policy in some_policy(), acts in vec(act, 1..400))| {
         let mut rig = rig.lock();
         let mut fleet = Fleet::new(&mut rig, policy.clone());

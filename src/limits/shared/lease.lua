@@ -10,7 +10,7 @@
 -- numbers: it writes 17 digits where tostring() writes 14.
 local PARAMETERS = 12
 -- For how long units may lie about, in microseconds: what was refused before that did not miss them.
-local LASTS = 600000
+local LASTS = 300000
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local parts, first = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 const MILLISECOND: u64 = 1_000_000;
 /// How long units that were leased may be used, in nanoseconds since they were asked for.
-pub(super) const LASTS: u64 = 500 * MILLISECOND;
+pub(super) const LASTS: u64 = 200 * MILLISECOND;
 /// For how long a refusal is remembered: not longer than it takes until what rests with another replica is handed back.
-const REFUSED: std::ops::RangeInclusive<u64> = 3 * MILLISECOND..=250 * MILLISECOND;
+const REFUSED: std::ops::RangeInclusive<u64> = 3 * MILLISECOND..=200 * MILLISECOND;
 /// Seconds that a lease should last.
 const AHEAD: f64 = 0.03;
 /// Who uses fewer in a second would hand most of a lease back.
-const SLOW: f64 = 4.0;
+const SLOW: f64 = 10.0;
 
 /// One count. Times are steady nanoseconds of this replica: none of another clock is compared with them.
 #[derive(Debug)]

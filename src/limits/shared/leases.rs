@@ -102,6 +102,13 @@ pub(super) struct Question {
     is_flight: bool,
 }
 
+#[cfg(test)]
+impl Question {
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
 /// Whether a lease is the org's, and its number there.
 type Place = (bool, usize);
 type Places = SmallVec<[Place; 4]>;

@@ -8,8 +8,8 @@
 //!
 //! **Leases.** One question asks for all counts of a caller, and is granted of all or of none: what requests wait for, and
 //! ahead of that at most a part in 2N of what is left, N being the replicas that were last counted. So leases are large
-//! and rare far from a limit, and single units near it. Units that are not used within half a second are handed back. A
-//! caller has one question under way, and it is asked by a task of its own; a refusal is remembered for at most a quarter
+//! and rare far from a limit, and single units near it. Units that are not used within a fifth of a second are handed back. A
+//! caller has one question under way, and it is asked by a task of its own; a refusal is remembered for at most a fifth
 //! of a second, so that a flood does not reach Redis.
 //!
 //! **Credit.** While enough was left when Redis last spoke, or if it never did, one request at a time is admitted before
@@ -18,7 +18,9 @@
 //! **Bound.** Of a policy with rate r, burst B and N replicas, in any span of time W no more is admitted than
 //! `B + r (W + 0.5 s) + N ceil(B / 4N)`, and without the last part if the policy is strict. What was admitted beyond B + r W is
 //! owed like all else, so it does not add up. Each outage of Redis adds the last part once more, and each replica that is
-//! killed its own credit. At most `ceil(B / 2)` lie unused for 0.55 s while another replica is refused.
+//! killed its own credit. The half second is twice a lease's length and some: units are used that much later than they
+//! were charged, and what is handed back gives no time back in which nothing was owed. At most `ceil(B / 2)` lie unused for
+//! a quarter of a second while another replica is refused.
 //!
 //! **Redis gone.** A question that fails or takes longer than `redis.timeout_milliseconds` opens the breaker. From then on,
 //! and while others wait for nothing, each replica uses up what it has leased, and then decides by its share: rate and

@@ -1,6 +1,6 @@
 //! The real program, as its users start it.
 
-use super::{Dir, until, wait::PATIENCE};
+use super::{Database, Dir, until, wait::PATIENCE};
 use std::{
     ffi::OsString,
     fs::File,
@@ -28,6 +28,19 @@ impl Binary {
         let file = |name| File::create(dir.path().join(name)).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));
         Self { child: command.spawn().unwrap(), dir }
+    }
+
+    /// Another replica of the platform of a `TestApp` on this database: what one signs is good at the other.
+    pub fn serve(database: &Database, settings: &[(&str, &str)]) -> Self {
+        let (app, platform) = (database.url("insula_app"), database.url("insula_platform"));
+        let ours = [
+            ("INSULA_AUTH__MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            ("INSULA_DATABASE__APP_URL", app.as_str()),
+            ("INSULA_DATABASE__PLATFORM_URL", &platform),
+            ("INSULA_HTTP__LISTEN", "127.0.0.1:0"),
+            ("INSULA_HTTP__PUBLIC_URL", "http://insula.test"),
+        ];
+        Self::start(&["serve"], &[&ours[..], settings].concat())
     }
 
     /// Starts it, lets it end, and tells its code and what it said to both sides.
@@ -74,7 +87,7 @@ impl Binary {
     }
 }
 
-fn signal_to(pid: u32, signal: &str) {
+pub fn signal_to(pid: u32, signal: &str) {
     let sent = StdCommand::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
     assert!(sent.unwrap().success());
 }

@@ -25,7 +25,7 @@ mod source;
 mod wait;
 
 pub use app::{Org, PASSWORD, TestApp, config};
-pub use binary::{Binary, processes_of};
+pub use binary::{Binary, processes_of, signal_to};
 pub use cluster::Database;
 pub use crowd::Crowd;
 pub use dev::Dev;

@@ -44,6 +44,11 @@ impl Persona {
         Reply::of(self.request(Method::GET, path)).await
     }
 
+    /// With what it is answered; nothing where nobody is there any more.
+    pub async fn status_of(&self, path: &str) -> Option<u16> {
+        Some(self.request(Method::GET, path).send().await.ok()?.status().as_u16())
+    }
+
     /// With an idempotency key of its own.
     pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.post_as(&RequestId::new().to_string(), path, body).await
