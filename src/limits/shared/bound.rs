@@ -317,6 +317,32 @@ fn what_is_refused_while_as_much_lies_unused_elsewhere_is_measured() {
 }
 
 #[test]
+fn what_an_earlier_redis_leased_is_not_handed_back_to_a_later_one() {
+    let mut rig = Rig::start("later");
+    let mut fleet = Fleet::new(&mut rig, policy("org", Scope::Org, 24, HOUR));
+    for _ in 0..6 {
+        fleet.act(Act::Wait(Duration::from_millis(10)));
+        use_up(&mut fleet, 0, 2);
+    }
+    fleet.act(Act::Flush);
+    assert_eq!(use_up(&mut fleet, 1, 1), 1, "on credit, of which it is told too late");
+    fleet.act(Act::Wait(Duration::from_millis(300)));
+    assert_eq!([0, 1, 2].map(|replica| use_up(&mut fleet, replica, 10)), [0, 0, 1]);
+}
+
+#[test]
+fn what_was_admitted_while_redis_was_away_is_charged_when_it_answers() {
+    let mut rig = Rig::start("away");
+    let mut fleet = Fleet::new(&mut rig, policy("org", Scope::Org, 24, HOUR));
+    fleet.turn();
+    assert_eq!([0, 1, 2].map(|replica| use_up(&mut fleet, replica, 10)), [2, 2, 2]);
+    fleet.turn();
+    fleet.act(Act::Wait(Duration::from_millis(100)));
+    fleet.turn();
+    assert_eq!(use_up(&mut fleet, 1, 30), 24 - 6);
+}
+
+#[test]
 fn a_flood_of_what_is_refused_does_not_reach_redis() {
     let mut rig = Rig::start("flood");
     let mut fleet = Fleet::new(&mut rig, policy("org", Scope::Org, 24, HOUR));
