@@ -10,13 +10,13 @@ use super::{
     pace::Pace,
     tokens::Tokens,
 };
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 const MILLISECOND: u64 = 1_000_000;
 /// How long units that were leased may be used, in nanoseconds since they were asked for.
-pub(super) const LASTS: u64 = 200 * MILLISECOND;
+const LASTS: u64 = 200 * MILLISECOND;
 /// For how long a refusal is remembered: not longer than it takes until what rests with another replica is handed back.
-const REFUSED: std::ops::RangeInclusive<u64> = 3 * MILLISECOND..=200 * MILLISECOND;
+const REFUSED: RangeInclusive<u64> = 3 * MILLISECOND..=200 * MILLISECOND;
 /// Seconds that a lease should last.
 const AHEAD: f64 = 0.03;
 /// Who uses fewer in a second would hand most of a lease back.
@@ -256,7 +256,7 @@ impl Lease {
 
     /// What Redis has said to a question that was sent at `sent`.
     pub fn hear(&mut self, sent: u64, now: u64, ask: &Ask, answer: &Answer, replicas: u32) {
-        self.asking -= 1;
+        self.asking = self.asking.saturating_sub(1);
         self.debt = self.debt.saturating_sub(ask.debt);
         self.telling = self.telling.saturating_sub(ask.debt);
         if self.told.is_none_or(|told| told.at <= sent) {
@@ -281,7 +281,7 @@ impl Lease {
 
     /// Nobody knows what Redis made of the question. What was used is told again, what was handed back is not.
     pub fn unheard(&mut self, ask: &Ask) {
-        self.asking -= 1;
+        self.asking = self.asking.saturating_sub(1);
         self.telling = self.telling.saturating_sub(ask.debt);
         self.wary = true;
     }

@@ -52,6 +52,8 @@ mod births;
 mod bound;
 mod breaker;
 mod call;
+#[cfg(test)]
+mod fleet;
 mod keys;
 mod lease;
 mod leases;
@@ -62,6 +64,8 @@ mod pace;
 mod replicas;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod together;
 mod tokens;
 mod wire;
 
