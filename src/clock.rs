@@ -97,3 +97,22 @@ pub fn since_1970(at: OffsetDateTime) -> u64 {
 fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_goes_on_while_the_wall_is_put_back() {
+        let clock = Clock::frozen();
+        clock.advance(Duration::from_secs(2));
+        let (wall, steady) = (clock.micros(), clock.steady());
+        clock.set_micros(wall - 3_600_000_000);
+        assert_eq!((clock.micros(), clock.steady()), (wall - 3_600_000_000, steady));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.steady(), steady + 1_000_000_000);
+
+        let (machine, before) = (Clock::system(), Clock::system().steady());
+        assert!(machine.steady() >= before);
+    }
+}

@@ -29,8 +29,9 @@ pub enum Act {
     Kill(usize),
     /// Redis loses all it knows.
     Flush,
-    /// The clock of Redis is put back, by milliseconds; that of no replica is.
+    /// The clock of Redis is put back or forward, by milliseconds; that of no replica is.
     SetBack(u64),
+    SetForward(u64),
     /// Redis is away; answers again, while the replicas go on alone and tell what they did; is asked again.
     Turn,
 }
@@ -58,6 +59,8 @@ pub struct Fleet<'r> {
     pub under: u64,
     redis: Redis,
     pub kills: u64,
+    /// Nanoseconds that the clock of Redis was put forward in all.
+    pub forward: u64,
     pub outages: u64,
 }
 
@@ -83,6 +86,7 @@ impl<'r> Fleet<'r> {
             under: 0,
             redis: Redis::Well,
             kills: 0,
+            forward: 0,
             outages: 0,
         }
     }
@@ -157,6 +161,11 @@ impl<'r> Fleet<'r> {
             Act::SetBack(millis) => {
                 let clock = &self.world.clock;
                 clock.set_micros(clock.micros() - millis * 1_000);
+            }
+            Act::SetForward(millis) => {
+                let clock = &self.world.clock;
+                clock.set_micros(clock.micros() + millis * 1_000);
+                self.forward += millis * 1_000_000;
             }
             Act::Turn => self.turn(),
         }

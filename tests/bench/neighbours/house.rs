@@ -79,17 +79,35 @@ impl House {
     /// Keeps the product of the slow one from being changed, again and again, until told to stop.
     pub fn hold_product(&self, stop: &AtomicBool) {
         let id = self.slow.product.parse::<ProductId>().unwrap().uuid();
-        while !stop.load(Ordering::Relaxed) {
-            self.run(&format!(
-                "begin; select from products where id = '{id}' for update; select pg_sleep(0.3); commit"
-            ));
-        }
+        let held =
+            format!("begin; select from products where id = '{id}' for update; select pg_sleep(0.3); commit");
+        self.run_until(&held, stop);
+    }
+
+    /// Counts the products of the slow one, again and again, until told to stop; nobody is answered.
+    pub fn count_products(&self, stop: &AtomicBool) -> Vec<u16> {
+        let counted = "set max_parallel_workers_per_gather = 0;
+                       select count(*) from products where org_id = (select id from orgs where name = 'slow' and sandbox_of is null)";
+        self.run_until(counted, stop);
+        Vec::new()
     }
 
     pub fn run(&self, sql: &str) {
+        let enough = AtomicBool::new(false);
+        self.run_while(sql, || !enough.swap(true, Ordering::Relaxed));
+    }
+
+    fn run_until(&self, sql: &str, stop: &AtomicBool) {
+        self.run_while(sql, || !stop.load(Ordering::Relaxed));
+    }
+
+    /// On one connection: to open one costs more than most queries.
+    fn run_while(&self, sql: &str, more: impl Fn() -> bool) {
         block_on(async {
             let mut superuser = PgConnection::connect(&self.superuser).await.unwrap();
-            superuser.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await.unwrap();
+            while more() {
+                superuser.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await.unwrap();
+            }
         });
     }
 }

@@ -29,6 +29,9 @@ pub enum Neighbour {
     Locked,
     /// Counts all its products, likewise.
     Counting,
+    /// Counts the same on so many connections of its own to Postgres, past everything that holds neighbours back: what the
+    /// machine itself makes of such a load.
+    Past { connections: usize },
 }
 
 /// Reads one product, a page of them, and writes one, in this order.
@@ -121,6 +124,12 @@ impl Noise {
                     let token = Some(&*slow.token);
                     let list = Request::new("GET", "/api/v1/products", token, "prefer: count=exact\r\n", "");
                     noise.threads(house, &list, None);
+                }
+                Neighbour::Past { connections } => {
+                    for _ in 0..*connections {
+                        let (house, stop) = (Arc::clone(house), Arc::clone(&noise.stop));
+                        noise.threads.push(thread::spawn(move || house.count_products(&stop)));
+                    }
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! What a quiet organisation notices of its neighbours, on a real server: `cargo bench --bench neighbours`.
 //!
 //! It asks at a steady pace, alone and beside one that sends 50 times its limit, one whose queries are slow, and both;
-//! in turns, and all in one run. `NEIGHBOURS_ROUNDS` and `NEIGHBOURS_SECONDS` say how often and how long.
+//! and beside the same queries past the server, which shows what the machine makes of them. All in turns, and in one run.
+//! `NEIGHBOURS_ROUNDS` and `NEIGHBOURS_SECONDS` say how often and how long.
 
 #![expect(clippy::unwrap_used, reason = "what can't go on stops")]
 
@@ -27,6 +28,8 @@ fn main() {
         ("beside slow queries (counting 200,000 rows)", vec![Neighbour::Counting]),
         ("beside a flood and a locked row", vec![Neighbour::Flood { per_second: 500 }, Neighbour::Locked]),
         ("beside a flood and counting", vec![Neighbour::Flood { per_second: 500 }, Neighbour::Counting]),
+        ("beside 1 query past the house", vec![Neighbour::Past { connections: 1 }]),
+        ("beside 4 queries past the house", vec![Neighbour::Past { connections: 4 }]),
     ];
     let quiet = Quiet::new(&house);
     // The first requests fill caches and open connections.
@@ -61,8 +64,16 @@ fn main() {
             seen.neighbours()
         );
     }
-    let worst = all.iter().map(|seen| seen.percentile(99.0) / alone).fold(0.0, f64::max);
-    let refused: usize = all.iter().map(load::Seen::refused).sum();
+    let held_back =
+        |neighbours: &[Neighbour]| !neighbours.iter().any(|one| matches!(one, Neighbour::Past { .. }));
+    let house: Vec<_> = settings
+        .iter()
+        .zip(&all)
+        .filter(|((_, neighbours), _)| held_back(neighbours))
+        .map(|(_, seen)| seen)
+        .collect();
+    let worst = house.iter().map(|seen| seen.percentile(99.0) / alone).fold(0.0, f64::max);
+    let refused: usize = house.iter().map(|seen| seen.refused()).sum();
     println!("worst p99: {worst:.2} x alone (target {TARGET}), {refused} refusals (target 0)");
 }
 
