@@ -178,6 +178,23 @@ async fn a_redis_that_hangs_is_waited_for_once_and_used_again_when_it_answers() 
 }
 
 #[tokio::test]
+async fn a_replica_that_stops_hands_back_what_it_had_leased() {
+    let mut fleet = Fleet::start(2, a_day(1_000)).await;
+    let (acme, globex) = two_orgs(&fleet).await;
+    let viewer = acme.viewer.at(&fleet.replicas[1].base);
+    let mut passed = 0;
+    until("it has leased ahead", async || {
+        passed += u64::try_from(passing(20, &acme.owner).await).unwrap();
+        reading(&viewer, "org").await["used"].as_u64().unwrap() > passed
+    })
+    .await;
+
+    drop(fleet.replicas.remove(0));
+    comes_to_be_used(passed, &viewer, "org").await;
+    comes_to_be_used(0, &globex.viewer.at(&fleet.replicas[0].base), "org").await;
+}
+
+#[tokio::test]
 async fn lost_data_admits_nothing_twice_and_spares_who_came_later() {
     let fleet = Fleet::start(2, strictly_a_day(60)).await;
     let (acme, globex) = two_orgs(&fleet).await;
