@@ -6,25 +6,20 @@ use super::{
     mix::Mix,
     policy::Scope,
     rule::Rule,
-    shelf::Shelf,
+    shelf::{Shelf, in_turns},
     tier::{Subject, TierPlan},
 };
 use crate::{clock::Clock, ids::OrgId};
 use parking_lot::Mutex;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 /// Orgs share a lock with about one in so many others; a decision holds it for less than a microsecond.
 const SHARDS: usize = 256;
 /// A sweep walks one in so many shards.
 const SWEEPS_PER_LAP: usize = 64;
-/// Entries that a sweep looks at before it lets deciders in.
-const SWEEP_STEPS: usize = 128;
 
 /// Decides how much each org, and each user and key in it, may do. Exact for one process; nothing is ever awaited.
 #[derive(Debug)]
@@ -149,22 +144,14 @@ impl Limiter {
         shard: &Mutex<Shard>,
         plan_of: impl Fn(OrgId, Option<Subject>) -> Option<Arc<TierPlan>>,
     ) -> usize {
-        let longest = |shard: &Shard| shard.orgs.len().max(shard.subjects.len());
-        let rounds = longest(&shard.lock()).div_ceil(SWEEP_STEPS);
-        let round = |_| {
-            let mut shard = shard.lock();
+        let sweep = |shard: &mut Shard, steps| {
             let now = self.now();
-            let orgs =
-                shard.orgs.sweep(SWEEP_STEPS, |org, cells| cells.retain_busy(now, || plan_of(*org, None)));
-            let subjects = shard
-                .subjects
-                .sweep(SWEEP_STEPS, |(org, who), cells| cells.retain_busy(now, || plan_of(*org, Some(*who))));
-            drop(shard);
-            // If the system stops this thread, then here, where nobody waits for it.
-            thread::yield_now();
-            orgs + subjects
+            shard.orgs.sweep(steps, |org, cells| cells.retain_busy(now, || plan_of(*org, None)))
+                + shard
+                    .subjects
+                    .sweep(steps, |(org, who), cells| cells.retain_busy(now, || plan_of(*org, Some(*who))))
         };
-        (0..rounds).map(round).sum()
+        in_turns(shard, |shard| shard.orgs.len().max(shard.subjects.len()), sweep)
     }
 
     fn shard(&self, org: OrgId) -> &Mutex<Shard> {

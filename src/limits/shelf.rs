@@ -1,12 +1,16 @@
 //! A map that is swept a few entries at a time, so that no lock is held for as long as a walk takes.
 
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, Hash},
+    thread,
 };
 
 /// Below this many entries room is never given back.
 const SMALL: usize = 64;
+/// Entries that are looked at before others are let in.
+const STEPS: usize = 128;
 
 /// Entries by key, and a ring of the keys on which a hand goes round. Every key in the map is once on the ring.
 #[derive(Debug, Default)]
@@ -79,6 +83,23 @@ impl<K: Copy + Eq + Hash, V, S: BuildHasher> Shelf<K, V, S> {
         let key = self.ring.swap_remove(place);
         self.map.remove(&key);
     }
+}
+
+/// Lets `sweep` see all of the `longest` shelf behind a lock, so many entries at a time, and others in between. Returns how
+/// many went. No lock is held for more than some microseconds.
+pub(super) fn in_turns<T>(
+    shard: &Mutex<T>,
+    longest: impl Fn(&T) -> usize,
+    sweep: impl Fn(&mut T, usize) -> usize,
+) -> usize {
+    let turns = longest(&shard.lock()).div_ceil(STEPS);
+    let turn = |_| {
+        let gone = sweep(&mut shard.lock(), STEPS);
+        // If the system stops this thread, then here, where nobody waits for it.
+        thread::yield_now();
+        gone
+    };
+    (0..turns).map(turn).sum()
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::{
         fixture::{HOUR, World},
     },
     call::Told,
-    leases::{Call, Leases, Moment, Question, Verdict},
+    leases::Leases,
+    question::{Call, Moment, Question, Verdict},
     rig::Rig,
 };
 use crate::clock::Clock;
@@ -180,7 +181,7 @@ impl<'r> Fleet<'r> {
             let next = ((tick(before) + 1) * 50_000_000).min(end);
             let overdue = |fleet: &Self| {
                 let is_late = |(replica, question, _): &(usize, Question, Option<Call>)| {
-                    question.sent() + 20_000_000 < fleet.moment(*replica).now + next - before
+                    question.sent + 20_000_000 < fleet.moment(*replica).now + next - before
                 };
                 fleet.under_way.iter().position(is_late)
             };

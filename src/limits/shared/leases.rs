@@ -5,12 +5,13 @@ use super::{
         decision::Marks,
         mix::Mix,
         policy::Scope,
-        rule::Rule,
-        shelf::Shelf,
-        tier::{Subject, TierPlan, View},
+        shelf::{Shelf, in_turns},
+        tier::{Subject, View},
     },
     call::{Asked, Told},
+    holder::{Holder, Pair},
     lease::{Lease, Standing},
+    question::{Call, Decided, Moment, Question, Verdict, Whose},
 };
 use crate::ids::OrgId;
 use parking_lot::Mutex;
@@ -19,14 +20,10 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::sync::{Notify, futures::OwnedNotified};
+use tokio::sync::Notify;
 
 const SHARDS: usize = 256;
 const SWEEPS_PER_LAP: usize = 64;
-const SWEEP_STEPS: usize = 128;
-
-/// An org, or somebody in it.
-type Whose = (OrgId, Option<Subject>);
 
 pub(super) struct Leases {
     mix: Mix,
@@ -39,185 +36,6 @@ struct Shard {
     orgs: Shelf<OrgId, Holder, Mix>,
     callers: Shelf<(OrgId, Subject), Holder, Mix>,
     holding: Vec<Whose>,
-}
-
-/// The few counts of one user, key or org.
-#[derive(Debug, Default)]
-struct Holder {
-    leases: SmallVec<[Lease; 2]>,
-    /// A question of this caller's is under way, and requests may wait for it.
-    flight: Option<Arc<Notify>>,
-    /// Units that wait for it.
-    waiting: u32,
-    /// Whether it is in the shard's list.
-    listed: bool,
-}
-
-/// When something is decided, in steady nanoseconds, and among how many replicas.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub now: u64,
-    pub replicas: u32,
-}
-
-/// Who asks for what: at least a unit, and no more than any policy that is enforced ever holds.
-#[derive(Clone)]
-pub(super) struct Call {
-    pub org: OrgId,
-    pub who: Subject,
-    pub plan: Arc<TierPlan>,
-    pub cost: u32,
-}
-
-impl Call {
-    pub fn view(&self) -> &View {
-        self.plan.view(self.who)
-    }
-}
-
-pub(super) enum Verdict {
-    /// It is decided; and Redis had better be asked for more before that is needed.
-    Decided(Decided, Option<Question>),
-    /// Redis has to be asked.
-    Ask(Question),
-    /// It is being asked.
-    Wait(OwnedNotified),
-}
-
-/// A mark for each bucket of the view.
-#[derive(Debug)]
-pub(super) struct Decided {
-    pub admitted: bool,
-    pub marks: Marks,
-}
-
-/// What to ask Redis, for whom. Whoever gets one asks it, and [`Leases::hear`]s what came of it.
-pub(super) struct Question {
-    pub org: OrgId,
-    who: Option<Subject>,
-    pub cells: Vec<Asked>,
-    /// In steady nanoseconds.
-    sent: u64,
-    /// Whether the caller has no other meanwhile.
-    is_flight: bool,
-}
-
-#[cfg(test)]
-impl Question {
-    pub fn sent(&self) -> u64 {
-        self.sent
-    }
-}
-
-/// Whether a lease is the org's, and its number there.
-type Place = (bool, usize);
-type Places = SmallVec<[Place; 4]>;
-type Standings = SmallVec<[Standing; 4]>;
-
-/// The two that one decision is about.
-struct Pair<'s> {
-    common: &'s mut Holder,
-    own: &'s mut Holder,
-}
-
-impl Holder {
-    fn place(&mut self, tier: &Arc<str>, rule: &Arc<Rule>) -> usize {
-        if let Some(place) = self.leases.iter().position(|lease| Arc::ptr_eq(&lease.rule, rule)) {
-            return place;
-        }
-        if let Some(place) = self.leases.iter().position(|lease| rule.continues(&lease.rule)) {
-            self.leases[place].turn_to(tier, rule);
-            return place;
-        }
-        self.leases.push(Lease::new(tier, rule));
-        self.leases.len() - 1
-    }
-
-    fn known(&mut self, rule: &Rule) -> Option<&mut Lease> {
-        self.leases.iter_mut().find(|lease| rule.continues(&lease.rule))
-    }
-
-    /// Whether it need not be put into the shard's list, for it is there or holds nothing. The caller puts it there.
-    fn lists_itself(&mut self) -> bool {
-        let missing = !self.listed && self.leases.iter().any(Lease::holds_any);
-        self.listed |= missing;
-        !missing
-    }
-
-    fn retain_busy(&mut self, now: u64) -> bool {
-        self.leases.retain(|lease| !lease.is_idle(now));
-        !self.leases.is_empty() || self.flight.is_some() || self.waiting > 0
-    }
-}
-
-impl Pair<'_> {
-    fn places(&mut self, call: &Call) -> Places {
-        let tier = &call.plan.slug;
-        let place = |rule: &Arc<Rule>| match rule.policy.scope {
-            Scope::Org => (true, self.common.place(tier, rule)),
-            Scope::User | Scope::ApiKey | Scope::Ip => (false, self.own.place(tier, rule)),
-        };
-        call.view().buckets().map(place).collect()
-    }
-
-    fn at(&mut self, (is_common, number): Place) -> &mut Lease {
-        if is_common { &mut self.common.leases[number] } else { &mut self.own.leases[number] }
-    }
-
-    fn standings(&mut self, call: &Call, at: Moment) -> (Places, Standings) {
-        let places = self.places(call);
-        let standing = |place: &Place| self.at(*place).standing(at.now, call.cost, at.replicas);
-        let standings = places.iter().map(standing).collect();
-        (places, standings)
-    }
-
-    /// Of a shadow what does not fit is not charged.
-    fn charge(&mut self, places: &Places, standings: &Standings, cost: u32, now: u64) -> Decided {
-        let charge = |(place, standing): (&Place, &Standing)| {
-            let lease = self.at(*place);
-            let mark = lease.mark(now, *standing, cost);
-            lease.charge(*standing, cost);
-            mark
-        };
-        Decided { admitted: true, marks: places.iter().zip(standings).map(charge).collect() }
-    }
-
-    fn refuse(&mut self, places: &Places, standings: &Standings, cost: u32, now: u64) -> Decided {
-        let refuse = |(place, standing): (&Place, &Standing)| {
-            let lease = self.at(*place);
-            if *standing == Standing::Refused {
-                lease.refuse(cost);
-            }
-            lease.mark(now, *standing, cost)
-        };
-        Decided { admitted: false, marks: places.iter().zip(standings).map(refuse).collect() }
-    }
-
-    /// For what is not there a request waits; where `standings` tells of none, nobody does.
-    fn question(&mut self, call: &Call, places: &Places, standings: &[Standing], at: Moment) -> Question {
-        let waiting = self.own.waiting.saturating_add(call.cost);
-        let mut cells = Vec::new();
-        for (number, (rule, place)) in call.view().buckets().zip(places).enumerate() {
-            let lacks = matches!(standings.get(number), Some(Standing::Credit | Standing::Unknown));
-            let (need, queued) = if lacks { (call.cost, waiting) } else { (0, 0) };
-            if let Some(ask) = self.at(*place).ask(at.now, need, queued, at.replicas) {
-                cells.push(Asked::new(call.org, Some(call.who), &call.plan.slug, rule, ask));
-            }
-        }
-        if !cells.is_empty() {
-            self.own.flight = Some(Arc::default());
-        }
-        Question { org: call.org, who: Some(call.who), cells, sent: at.now, is_flight: true }
-    }
-
-    fn list(&mut self, holding: &mut Vec<Whose>, org: OrgId, who: Subject) {
-        if !self.common.lists_itself() {
-            holding.push((org, None));
-        }
-        if !self.own.lists_itself() {
-            holding.push((org, Some(who)));
-        }
-    }
 }
 
 impl Leases {
@@ -338,23 +156,17 @@ impl Leases {
     pub fn sweep(&self, now: u64) -> usize {
         let each = SHARDS / SWEEPS_PER_LAP;
         let first = self.next_sweep.fetch_add(each, Ordering::Relaxed);
-        (first..first + each).map(|place| sweep_shard(&self.shards[place % SHARDS], now)).sum()
+        let sweep = |shard: &mut Shard, steps| {
+            shard.orgs.sweep(steps, |_, holder| holder.retain_busy(now))
+                + shard.callers.sweep(steps, |_, holder| holder.retain_busy(now))
+        };
+        let longest = |shard: &Shard| shard.orgs.len().max(shard.callers.len());
+        (first..first + each).map(|place| in_turns(&self.shards[place % SHARDS], longest, sweep)).sum()
     }
 
     fn shard(&self, org: OrgId) -> &Mutex<Shard> {
         &self.shards[self.mix.shard(org.uuid().as_u128())]
     }
-}
-
-fn sweep_shard(shard: &Mutex<Shard>, now: u64) -> usize {
-    let longest = |shard: &Shard| shard.orgs.len().max(shard.callers.len());
-    let rounds = longest(&shard.lock()).div_ceil(SWEEP_STEPS);
-    let round = |_| {
-        let mut shard = shard.lock();
-        shard.orgs.sweep(SWEEP_STEPS, |_, holder| holder.retain_busy(now))
-            + shard.callers.sweep(SWEEP_STEPS, |_, holder| holder.retain_busy(now))
-    };
-    (0..rounds).map(round).sum()
 }
 
 impl Shard {

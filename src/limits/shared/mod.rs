@@ -54,6 +54,7 @@ mod breaker;
 mod call;
 #[cfg(test)]
 mod fleet;
+mod holder;
 mod keys;
 mod lease;
 mod leases;
@@ -61,6 +62,7 @@ mod link;
 #[cfg(test)]
 mod model;
 mod pace;
+mod question;
 mod replicas;
 #[cfg(test)]
 mod rig;
@@ -80,8 +82,9 @@ use anyhow::ensure;
 use call::{Asked, Told};
 use futures::{StreamExt as _, stream};
 use lease::Ask;
-use leases::{Call, Decided, Leases, Moment, Question, Verdict};
+use leases::Leases;
 use link::{Beat, Link};
+use question::{Call, Decided, Moment, Question, Verdict};
 use replicas::{BEAT, Replicas};
 use std::{
     sync::{

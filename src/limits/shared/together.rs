@@ -8,7 +8,8 @@ use super::{
     },
     call::Asked,
     fleet::{Fleet, REPLICAS},
-    leases::{Decided, Leases, Verdict},
+    leases::Leases,
+    question::{Decided, Verdict},
     rig::Rig,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
