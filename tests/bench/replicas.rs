@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "what can't go on stops")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+mod tier;
+
 use futures::future::join_all;
 use insula::{
     bootstrap::{self, Passwords},
@@ -11,7 +13,7 @@ use insula::{
     config::Config,
     db::Pools,
     ids::{OrgId, UserId},
-    limits::{Limits, Mode, Policy, Scope, Subject, Tier, TierPlan, Unit},
+    limits::{Limits, Policy, Scope, Subject, TierPlan},
     local::{Durability, Postgres, Redis},
 };
 use redis::{Client, Script, aio::MultiplexedConnection};
@@ -19,6 +21,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tier::{plan, policy};
 use tokio::{task::JoinSet, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +150,8 @@ fn database(postgres: &Postgres) -> String {
 
 impl Way {
     async fn bear(&self, load: &Load, witness: &mut MultiplexedConnection) -> Seen {
-        let plan = plan(load.quota);
+        let org = Policy { window_seconds: 1, ..policy("org", Scope::Org, load.quota) };
+        let plan = plan(&Clock::system(), vec![org]);
         let callers: Arc<Vec<_>> =
             Arc::new((0..load.orgs).map(|_| (OrgId::new(), Subject::User(UserId::new()))).collect());
         let before = scripts(witness).await;
@@ -224,25 +228,6 @@ impl Asker {
             }
         }
     }
-}
-
-/// So many units a second for each org.
-fn plan(quota: u32) -> Arc<TierPlan> {
-    let org = Policy {
-        name: "org".into(),
-        scope: Scope::Org,
-        quota,
-        window_seconds: 1,
-        burst: quota,
-        period: None,
-        unit: Unit::Requests,
-        mode: Mode::Enforce,
-        strict: false,
-    };
-    let effective_at = Clock::system().now();
-    let tier =
-        Tier { slug: "bench".into(), name: "Bench".into(), version: 1, policies: vec![org], effective_at };
-    Arc::new(TierPlan::new(&tier, &[]).unwrap())
 }
 
 /// How many scripts were run, less the heartbeats of a few seconds.

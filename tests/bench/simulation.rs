@@ -3,6 +3,8 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+mod tier;
+
 use anyhow::anyhow;
 use insula::{
     bootstrap::{self, Passwords},
@@ -11,7 +13,7 @@ use insula::{
     db::Pools,
     ids::{OrgId, UserId},
     limits::{
-        Mode, Policy, Replay, Scope, Subject, Tier, TierPlan, Unit,
+        Replay, Scope, Subject,
         record::{self, Batch, Recorded, Recorder},
     },
     local::{Durability, Postgres},
@@ -23,6 +25,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tier::{plan, policy};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
@@ -59,7 +62,9 @@ async fn main() -> anyhow::Result<()> {
         });
         read.await?;
         println!("{orgs:>6} orgs: read in {:.2} s", start.elapsed().as_secs_f64());
-        let plan = plan()?;
+        let clock = Clock::frozen();
+        clock.set_micros(0);
+        let plan = plan(&clock, vec![policy("user", Scope::User, 160), policy("org", Scope::Org, 170)]);
         let start = Instant::now();
         let (send, mut receive) = mpsc::channel::<Vec<u8>>(BATCHES);
         let replaying = thread::spawn(move || {
@@ -149,22 +154,4 @@ async fn record(platform: &PlatformDb, recorder: &Recorder, orgs: usize) -> anyh
         writing.as_secs_f64() * 1e9 / DECISIONS as f64
     );
     Ok(())
-}
-
-fn plan() -> anyhow::Result<Arc<TierPlan>> {
-    let policy = |name: &str, scope, quota| Policy {
-        name: name.into(),
-        scope,
-        quota,
-        window_seconds: 60,
-        burst: quota,
-        period: None,
-        unit: Unit::Requests,
-        mode: Mode::Enforce,
-        strict: false,
-    };
-    let policies = vec![policy("user", Scope::User, 160), policy("org", Scope::Org, 170)];
-    let effective_at = clock::at_micros(0);
-    let tier = Tier { slug: "bench".into(), name: "Bench".into(), version: 1, policies, effective_at };
-    Ok(Arc::new(TierPlan::new(&tier, &[]).map_err(|faults| anyhow!("{faults:?}"))?))
 }

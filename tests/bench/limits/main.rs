@@ -7,38 +7,15 @@ mod cost;
 mod flood;
 mod memory;
 mod sweeps;
+#[path = "../tier.rs"]
+mod tier;
 mod watch;
 
-use insula::{
-    clock::Clock,
-    limits::{Mode, Policy, Scope, Tier, TierPlan, Unit},
-};
-use std::sync::Arc;
+use tier::{plan, policy};
 
 fn main() {
     flood::addresses();
     flood::ids();
     sweeps::measure();
     cost::measure();
-}
-
-/// `quota` units a minute, all of which may come at once.
-fn policy(name: &str, scope: Scope, quota: u32) -> Policy {
-    Policy {
-        name: name.into(),
-        scope,
-        quota,
-        window_seconds: 60,
-        burst: quota,
-        period: None,
-        unit: Unit::Requests,
-        mode: Mode::Enforce,
-        strict: false,
-    }
-}
-
-fn plan(clock: &Clock, policies: Vec<Policy>) -> Arc<TierPlan> {
-    let tier =
-        Tier { slug: "bench".into(), name: "Bench".into(), version: 1, policies, effective_at: clock.now() };
-    Arc::new(TierPlan::new(&tier, &[]).unwrap())
 }
