@@ -10,11 +10,19 @@ use crate::{
 };
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
 
 /// The key a client sent; 400 where it must and did not.
 pub struct IdempotencyKey(String);
@@ -52,13 +60,71 @@ impl<S: Sync> OptionalFromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// What a key asks for: work still to be done, or an answer given before.
-pub enum Asked {
-    First(Pending),
-    Again(Response),
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema =
+            ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(LONGEST));
+        vec![
+            ParameterBuilder::new()
+                .name("Idempotency-Key")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some("Repeat it when you retry, and it is done once."))
+                .schema(Some(schema))
+                .build(),
+        ]
+    }
 }
 
-/// Work under a key; `answer` records what came of it.
+/// What came of work: how it is answered, to the byte whenever it is asked for again.
+pub struct Done<T> {
+    pub status: StatusCode,
+    pub location: Option<String>,
+    /// Of what it left, as it is now; not repeated.
+    pub tag: [(HeaderName, HeaderValue); 1],
+    pub body: T,
+}
+
+/// Ends `tx` with `work` done in it: once for `key`, if there is one.
+///
+/// Either way the key is free before the answer is out: who retries at once must not be told that they are at work.
+///
+/// # Errors
+/// 409 while the first request is still at work; 422 when the key came with another `request` before.
+pub async fn once<T: Serialize + Sync>(
+    mut tx: TenantTx,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    (operation, request): (&'static str, &(impl Serialize + Sync)),
+    work: impl AsyncFnOnce(&mut TenantTx) -> Result<Done<T>>,
+) -> Result<Response> {
+    let answered = match key {
+        Some(key) => key.answer(&mut tx, caller, (operation, request), work).await,
+        None => match work(&mut tx).await {
+            Ok(done) => done.answer(),
+            Err(error) => Err(error),
+        },
+    };
+    match answered {
+        Ok(response) => {
+            tx.commit().await?;
+            Ok(response)
+        }
+        Err(error) => {
+            tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+impl<T: Serialize> Done<T> {
+    fn answer(self) -> Result<Response> {
+        let body = serde_json::to_string(&self.body).map_err(|error| Error::Internal(error.into()))?;
+        Ok((self.tag, answer(self.status, self.location.as_deref(), body)).into_response())
+    }
+}
+
+/// Work under a key, still to be done.
 pub struct Pending {
     principal: uuid::Uuid,
     operation: &'static str,
@@ -67,28 +133,33 @@ pub struct Pending {
 }
 
 impl IdempotencyKey {
-    /// # Errors
-    /// 409 while the first request is still at work; 422 when the key came with another body before.
-    pub async fn ask(
+    async fn answer<T: Serialize + Sync>(
         self,
         tx: &mut TenantTx,
         caller: &Caller,
-        operation: &'static str,
-        body: &(impl Serialize + Sync),
-    ) -> Result<Asked> {
-        let (pending, stored) = self.look_up(tx, caller, operation, body).await?;
-        let Some(stored) = stored else { return Ok(Asked::First(pending)) };
-        let status = u16::try_from(stored.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-        let mut response = answer(status.unwrap_or(StatusCode::OK), stored.location.as_deref(), stored.body);
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-        Ok(Asked::Again(response))
+        (operation, request): (&'static str, &(impl Serialize + Sync)),
+        work: impl AsyncFnOnce(&mut TenantTx) -> Result<Done<T>>,
+    ) -> Result<Response> {
+        let (pending, stored) = self.look_up(tx, caller, operation, request).await?;
+        if let Some(stored) = stored {
+            let status =
+                u16::try_from(stored.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+            let mut response =
+                answer(status.unwrap_or(StatusCode::OK), stored.location.as_deref(), stored.body);
+            response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+            return Ok(response);
+        }
+        let Done { status, location, tag, body } = work(tx).await?;
+        let body = serde_json::to_string(&body).map_err(|error| Error::Internal(error.into()))?;
+        pending.keep(tx, status, location.as_deref(), &body).await?;
+        Ok((tag, answer(status, location.as_deref(), body)).into_response())
     }
 
-    /// The same for work whose answer holds a secret, which is kept nowhere and so can't be repeated; `made` records the
+    /// For work whose answer holds a secret, which is kept nowhere and so can't be repeated; `made` records the
     /// work.
     ///
     /// # Errors
-    /// 409 `already_created` where it was done before, besides.
+    /// As with [`once`], and 409 `already_created` where it was done before.
     pub async fn claim(
         self,
         tx: &mut TenantTx,
@@ -151,19 +222,6 @@ impl Pending {
             .fetch_one(&mut **tx)
             .await?;
         Ok(locked == Some(true))
-    }
-
-    /// Records the answer in the work's own transaction, and makes it.
-    pub async fn answer(
-        self,
-        tx: &mut TenantTx,
-        status: StatusCode,
-        location: Option<&str>,
-        body: &(impl Serialize + Sync),
-    ) -> Result<Response> {
-        let body = serde_json::to_string(body).map_err(|error| Error::Internal(error.into()))?;
-        self.keep(tx, status, location, &body).await?;
-        Ok(answer(status, location, body))
     }
 
     /// Records what came of work that was claimed: its id, and no secret.

@@ -103,6 +103,8 @@ ids! {
     CategoryId = "cat";
     /// An order placed in an organisation.
     OrderId = "ord";
+    /// A place that an order came to.
+    OrderStepId = "ost";
     /// A role that an organisation has made for itself.
     RoleId = "rol";
     /// An invitation to an organisation.

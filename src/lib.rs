@@ -35,9 +35,11 @@ pub mod access;
 pub mod account;
 pub mod audit;
 pub mod caller;
+pub mod category;
 pub mod openapi;
 pub mod people;
 pub mod policy_check;
+pub mod prefer;
 pub mod state;
 
 // 5 hall

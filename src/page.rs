@@ -20,7 +20,15 @@ pub struct Page<T> {
     /// Send it as `cursor`, with the same sort and filters, for the page after this one.
     #[schema(max_length = 2000)]
     pub next_cursor: Option<String>,
+    /// The same for the page before this one; none on the first.
+    #[schema(max_length = 2000)]
+    pub prev_cursor: Option<String>,
+    /// Whether there is a page after this one.
     pub has_more: bool,
+    /// How many there are on all pages, where `Prefer: count=exact` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1, minimum = 0, nullable = false)]
+    pub total_count: Option<i64>,
 }
 
 /// What a resource's list offers: declared once, next to the resource.
@@ -62,6 +70,8 @@ pub enum Kind {
     Text,
     /// What the path says: the list is one of many alike, and no query asks for it.
     Within,
+    /// The same where the path names it by its id.
+    WithinId(fn(&str) -> Option<Uuid>),
     /// A text, and how what it names is known to the database.
     Name(fn(&str) -> String),
 }
@@ -97,8 +107,22 @@ pub struct Asked {
     sort: &'static Sort,
     descending: bool,
     filters: Vec<(&'static Filter, Value)>,
-    after: Option<(String, Uuid)>,
+    edge: Option<Edge>,
     seal: Seal,
+}
+
+/// The row that a page begins beyond, or, where it is the one before, ends short of.
+#[derive(Debug, PartialEq, Eq)]
+struct Edge {
+    side: Side,
+    key: String,
+    id: Uuid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    After,
+    Before,
 }
 
 impl Asked {
@@ -144,15 +168,15 @@ impl Asked {
                         .filters
                         .iter()
                         .find(|filter| filter.name == name)
-                        .ok_or_else(|| listing.unknown(name))?;
+                        .ok_or_else(|| listing.unknown(name, &[]))?;
                     filters.push((filter, filter.read(text)?));
                 }
             }
         }
         filters.sort_by_key(|(filter, _)| filter.name);
         let seal = Seal::of(key, org, listing, query);
-        let after = cursor.map(|cursor| seal.open(cursor)).transpose()?;
-        Ok(Self { listing, org, limit, sort, descending, filters, after, seal })
+        let edge = cursor.map(|cursor| seal.open(cursor)).transpose()?;
+        Ok(Self { listing, org, limit, sort, descending, filters, edge, seal })
     }
 
     /// Runs the list's one statement and answers the page.
@@ -161,26 +185,69 @@ impl Asked {
         R: for<'row> FromRow<'row, PgRow> + Into<T>,
     {
         let mut rows = self.statement().build().fetch_all(connection).await?;
-        let has_more = rows.len() > self.limit as usize;
+        let backwards = self.is_backwards();
+        let goes_on = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
-        let next_cursor = match rows.last() {
-            Some(last) if has_more => {
-                Some(self.seal.close(&last.try_get::<String, _>("sort_key")?, last.try_get("id")?))
-            }
-            _ => None,
+        if backwards {
+            rows.reverse();
+        }
+        let (before, after) = match rows.first() {
+            Some(first) if backwards => (goes_on, first.try_get("ahead")?),
+            _ => (self.edge.is_some(), goes_on),
         };
-        let data = rows.iter().map(|row| R::from_row(row).map(Into::into)).collect::<Result<_, _>>()?;
-        Ok(Page { data, next_cursor, has_more })
+        let cursor = |side, row: Option<&PgRow>| -> Result<Option<String>> {
+            let Some(row) = row else { return Ok(None) };
+            Ok(Some(self.seal.close(side, &row.try_get::<String, _>("sort_key")?, row.try_get("id")?)))
+        };
+        Ok(Page {
+            next_cursor: cursor(Side::After, rows.last().filter(|_| after))?,
+            prev_cursor: cursor(Side::Before, rows.first().filter(|_| before))?,
+            has_more: after,
+            total_count: None,
+            data: rows.iter().map(|row| R::from_row(row).map(Into::into)).collect::<Result<_, _>>()?,
+        })
     }
 
-    /// That statement. Tests ask Postgres how it would run it.
+    /// How many rows there are on all pages.
+    pub async fn count(&self, connection: &mut PgConnection) -> Result<i64> {
+        let mut sql = QueryBuilder::new("select count(*) from ");
+        self.push_rows(&mut sql);
+        Ok(sql.build_query_scalar().fetch_one(connection).await?)
+    }
+
+    fn is_backwards(&self) -> bool {
+        self.edge.as_ref().is_some_and(|edge| edge.side == Side::Before)
+    }
+
+    /// The page's statement. Tests ask Postgres how it would run it. A page before another is read backwards, and looks
+    /// whether the other is still there.
     pub fn statement(&self) -> QueryBuilder<Postgres> {
         let Self { listing, sort, .. } = self;
-        let (order, beyond) = if self.descending { ("desc", "<") } else { ("asc", ">") };
+        let falling = self.descending != self.is_backwards();
+        let (order, beyond, behind) = if falling { ("desc", "<", ">=") } else { ("asc", ">", "<=") };
         let mut sql = QueryBuilder::new("select ");
-        sql.push(listing.columns).push(", (").push(sort.column).push(")::text as sort_key from ");
-        // `$1` stands in the listing's own words, so it must be the first value bound.
-        let (table, conditions) = listing.from.split_once("$1").unwrap_or((listing.from, ""));
+        sql.push(listing.columns).push(", (").push(sort.column).push(")::text as sort_key");
+        if let Some(edge) = self.edge.as_ref().filter(|_| self.is_backwards()) {
+            // In order, so that it comes out of the index as well.
+            sql.push(", coalesce((select true from ");
+            self.push_rows(&mut sql);
+            self.push_side(&mut sql, behind, edge);
+            sql.push(" order by ").push(sort.column).push(", id limit 1), false) as ahead");
+        }
+        sql.push(" from ");
+        self.push_rows(&mut sql);
+        if let Some(edge) = &self.edge {
+            self.push_side(&mut sql, beyond, edge);
+        }
+        sql.push(" order by ").push(sort.column).push(" ").push(order).push(", id ").push(order);
+        sql.push(" limit ").push_bind(i64::from(self.limit) + 1);
+        sql
+    }
+
+    /// Table and conditions.
+    fn push_rows(&self, sql: &mut QueryBuilder<Postgres>) {
+        let from = self.listing.from;
+        let (table, conditions) = from.split_once("$1").unwrap_or((from, ""));
         sql.push(table).push_bind(self.org).push(conditions);
         for (filter, value) in &self.filters {
             let mut pieces = filter.predicate.split("{}").peekable();
@@ -188,33 +255,36 @@ impl Asked {
             while let Some(piece) = pieces.next() {
                 sql.push(piece).push(" ");
                 if pieces.peek().is_some() || !filter.predicate.contains("{}") {
-                    value.bind(&mut sql);
+                    value.bind(sql);
                 }
             }
             sql.push(")");
         }
-        if let Some((key, id)) = &self.after {
-            sql.push(" and (").push(sort.column).push(", id) ").push(beyond).push(" (");
-            sql.push_bind(key.clone()).push("::text::").push(sort.cast).push(", ").push_bind(*id).push(")");
-        }
-        sql.push(" order by ").push(sort.column).push(" ").push(order).push(", id ").push(order);
-        sql.push(" limit ").push_bind(i64::from(self.limit) + 1);
-        sql
+    }
+
+    fn push_side(&self, sql: &mut QueryBuilder<Postgres>, side: &str, Edge { key, id, .. }: &Edge) {
+        sql.push(" and (").push(self.sort.column).push(", id) ").push(side).push(" (");
+        sql.push_bind(key.clone()).push("::text::").push(self.sort.cast).push(", ").push_bind(*id).push(")");
     }
 }
 
 impl Listing {
-    pub fn unknown(&self, name: &str) -> Error {
-        let known: Vec<&str> = ["limit", "sort", "cursor"]
-            .into_iter()
-            .chain(self.filters.iter().filter(|filter| !filter.is_path()).map(|filter| filter.name))
-            .collect();
+    pub fn knows(&self, name: &str) -> bool {
+        COMMON.contains(&name) || self.filters.iter().any(|filter| !filter.is_path() && filter.name == name)
+    }
+
+    /// A refusal that names what this list knows, and what its answer does `besides`.
+    pub fn unknown(&self, name: &str, besides: &[&str]) -> Error {
+        let filters = self.filters.iter().filter(|filter| !filter.is_path()).map(|filter| filter.name);
+        let known: Vec<&str> = COMMON.iter().chain(besides).copied().chain(filters).collect();
         Error::malformed(
             "unknown_parameter",
             format!("{name:?} is no parameter of this list; there are {}", known.join(", ")),
         )
     }
 }
+
+const COMMON: [&str; 3] = ["limit", "sort", "cursor"];
 
 fn names(sorts: &[Sort]) -> String {
     sorts.iter().map(|sort| sort.name).collect::<Vec<_>>().join(", ")
@@ -227,12 +297,12 @@ fn unusable(name: &str, why: &str) -> Error {
 impl Filter {
     /// Whether its value is the path's.
     pub fn is_path(&self) -> bool {
-        matches!(self.kind, Kind::Within)
+        matches!(self.kind, Kind::Within | Kind::WithinId(_))
     }
 
     fn read(&self, text: &str) -> Result<Value> {
         let (value, expected) = match self.kind {
-            Kind::Id(parse) => (parse(text).map(Value::Uuid), "is an id".to_owned()),
+            Kind::Id(parse) | Kind::WithinId(parse) => (parse(text).map(Value::Uuid), "is an id".to_owned()),
             Kind::Int => (text.parse().ok().map(Value::Int), "is a whole number".to_owned()),
             Kind::Bool => (text.parse().ok().map(Value::Bool), "is true or false".to_owned()),
             Kind::Time => (
@@ -287,15 +357,16 @@ impl Seal {
         Self(mac)
     }
 
-    fn close(&self, key: &str, id: Uuid) -> String {
-        let mut letter = id.as_bytes().to_vec();
+    fn close(&self, side: Side, key: &str, id: Uuid) -> String {
+        let mut letter = vec![u8::from(side == Side::Before)];
+        letter.extend_from_slice(id.as_bytes());
         letter.extend_from_slice(key.as_bytes());
         let tag = self.0.clone().chain_update(&letter).finalize().into_bytes();
         letter.extend_from_slice(&tag[..MAC]);
         URL_SAFE_NO_PAD.encode(letter)
     }
 
-    fn open(&self, cursor: &str) -> Result<(String, Uuid)> {
+    fn open(&self, cursor: &str) -> Result<Edge> {
         let forged = || {
             Error::malformed(
                 "bad_cursor",
@@ -305,8 +376,13 @@ impl Seal {
         let letter = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| forged())?;
         let (letter, tag) = letter.split_at_checked(letter.len().saturating_sub(MAC)).ok_or_else(forged)?;
         self.0.clone().chain_update(letter).verify_truncated_left(tag).map_err(|_| forged())?;
+        let (side, letter) = letter.split_first().ok_or_else(forged)?;
         let (id, key) = letter.split_first_chunk().ok_or_else(forged)?;
-        Ok((String::from_utf8(key.to_vec()).map_err(|_| forged())?, Uuid::from_bytes(*id)))
+        Ok(Edge {
+            side: if *side == 0 { Side::After } else { Side::Before },
+            key: String::from_utf8(key.to_vec()).map_err(|_| forged())?,
+            id: Uuid::from_bytes(*id),
+        })
     }
 }
 
@@ -330,10 +406,10 @@ mod tests {
     #[test]
     fn a_cursor_opens_only_for_the_list_it_was_made_for() {
         let (org, id) = (Uuid::from_u128(1), Uuid::from_u128(9));
-        let cursor = ask(org, &[("open", "true")]).unwrap().seal.close("2026-01-01", id);
+        let cursor = ask(org, &[("open", "true")]).unwrap().seal.close(Side::After, "2026-01-01", id);
 
         let same = ask(org, &[("cursor", &cursor), ("open", "true"), ("limit", "3")]).unwrap();
-        assert_eq!(same.after, Some(("2026-01-01".to_owned(), id)));
+        assert_eq!(same.edge, Some(Edge { side: Side::After, key: "2026-01-01".to_owned(), id }));
 
         assert!(ask(org, &[("cursor", &cursor)]).is_err(), "other filters");
         assert!(

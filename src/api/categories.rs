@@ -6,20 +6,22 @@ use crate::{
         Action::{Create, Delete, Read, Update},
         Resource::Categories,
     },
+    caller::Caller,
+    category::Category,
     error::{Error, OptionExt as _, Result, SqlExt as _},
-    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
+    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View, ViewParams},
+    idempotency::{Done, IdempotencyKey, once},
     ids::CategoryId,
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     tenancy::TenantTx,
 };
 use axum::{
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -30,23 +32,10 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(get_category))
         .allow(Update, routes!(update_category))
         .allow(Delete, routes!(delete_category))
+        .with_trials()
 }
 
-#[derive(Serialize, ToSchema, sqlx::FromRow)]
-pub struct Category {
-    pub id: CategoryId,
-    #[schema(example = "Tools", max_length = 200)]
-    pub name: String,
-    pub parent_id: Option<CategoryId>,
-    #[schema(example = 1)]
-    pub version: i64,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub updated_at: OffsetDateTime,
-}
-
-#[derive(Deserialize, Validate, ToSchema)]
+#[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCategory {
     #[garde(length(chars, min = 1, max = 200))]
@@ -95,23 +84,35 @@ async fn list_categories(db: TenantDb, list: List<Category>) -> Result<Response>
 }
 
 /// Create a category
-#[utoipa::path(post, path = "/categories", tag = "categories", request_body = NewCategory,
+#[utoipa::path(post, path = "/categories", tag = "categories", request_body = NewCategory, params(IdempotencyKey),
     responses((status = 201, description = "It exists.", body = Category),
               (status = 409, description = "The name is taken at this place of the tree.")))]
-async fn create_category(db: TenantDb, Json(new): Json<NewCategory>) -> Result<Response> {
-    let mut tx = db.begin().await?;
-    let category = insert(&mut tx, &new).await?;
-    tx.commit().await?;
-    let location = [(header::LOCATION, format!("/api/v1/categories/{}", category.id))];
-    Ok((StatusCode::CREATED, location, tagged(category)).into_response())
+async fn create_category(
+    db: TenantDb,
+    caller: Caller,
+    key: Option<IdempotencyKey>,
+    Json(new): Json<NewCategory>,
+) -> Result<Response> {
+    let tx = db.begin().await?;
+    once(tx, &caller, key, ("create_category", &new), async |tx| {
+        let category = insert(tx, &new).await?;
+        Ok(Done {
+            status: StatusCode::CREATED,
+            location: Some(format!("/api/v1/categories/{}", category.id)),
+            tag: ETag(category.version).into(),
+            body: category,
+        })
+    })
+    .await
 }
 
 /// Fetch one category
-#[utoipa::path(get, path = "/categories/{id}", tag = "categories", params(("id" = CategoryId, Path)),
+#[utoipa::path(get, path = "/categories/{id}", tag = "categories",
+    params(("id" = CategoryId, Path), ViewParams<Category>),
     responses((status = 200, description = "The category.", body = Category)))]
-async fn get_category(db: TenantDb, Path(id): Path<CategoryId>) -> Result<Response> {
+async fn get_category(db: TenantDb, Path(id): Path<CategoryId>, view: View<Category>) -> Result<Response> {
     let category = select(&mut db.read().await?, id).await?.or_not_found()?;
-    Ok(tagged(category).into_response())
+    view.answer(category.version, &category)
 }
 
 /// Change a category

@@ -1,10 +1,12 @@
 //! List requests: a resource declares its `Listing` once, and query, cursor and documentation follow from it.
 
+use super::shape::{EXPAND, Expansion, FIELDS, Shape, field_names};
 use crate::{
     authz::Field,
     caller::Caller,
     error::{Error, Result},
     page::{Asked, Kind, Listing, Page},
+    prefer::{Prefer, applied},
     state::AppState,
 };
 use axum::{
@@ -15,7 +17,7 @@ use axum::{
 use sqlx::{FromRow, PgConnection, postgres::PgRow};
 use std::marker::PhantomData;
 use utoipa::{
-    IntoParams,
+    IntoParams, ToSchema,
     openapi::{
         ObjectBuilder, Required,
         path::{Parameter, ParameterBuilder, ParameterIn},
@@ -24,25 +26,33 @@ use utoipa::{
 };
 
 /// A resource that can be listed, a page at a time.
-pub trait Listed: Sized + 'static {
+pub trait Listed: Sized + ToSchema + 'static {
     type Row: for<'row> FromRow<'row, PgRow> + Into<Self>;
     const LISTING: &'static Listing;
     /// Those of its fields that not everybody may see; the rest of the room is told by `TenantRoutes::hide`.
     const FIELDS: &'static [Field<Self>] = &[];
+    /// What it names that can be had along with it.
+    const EXPANSIONS: &'static [Expansion<Self>] = &[];
 }
 
 /// A list request that fits the resource's listing, checked before any connection is taken.
-pub struct List<T> {
+pub struct List<T: 'static> {
     asked: Asked,
+    shape: Shape<T>,
+    count: bool,
     target: String,
     caller: Caller,
-    resource: PhantomData<T>,
 }
 
 impl<T: Listed> List<T> {
-    /// The page, of what `tx` and the caller may see.
+    /// The page, of what `tx` and the caller may see: one statement, one more for each expansion, and one for the count,
+    /// however many rows there are.
     pub async fn page(&self, tx: &mut PgConnection) -> Result<Page<T>> {
         let mut page = self.asked.fetch::<T::Row, T>(tx).await?;
+        self.shape.expand(tx, self.caller.org(), &mut page.data).await?;
+        if self.count {
+            page.total_count = Some(self.asked.count(tx).await?);
+        }
         self.caller.see(T::FIELDS, &mut page.data);
         Ok(page)
     }
@@ -53,18 +63,42 @@ impl<T: Listed> List<T> {
         Self { caller, ..self }
     }
 
-    /// The page, with the link to the next one that RFC 8288 clients follow.
+    /// The page, with the links to those next to it that RFC 8288 clients follow.
     pub fn answer(&self, page: Page<T>) -> Response
     where
         T: serde::Serialize,
     {
-        let next =
-            page.next_cursor.as_ref().map(|cursor| format!("<{}cursor={cursor}>; rel=\"next\"", self.target));
-        let mut response = super::Json(page).into_response();
-        if let Some(Ok(link)) = next.map(HeaderValue::try_from) {
-            response.headers_mut().insert(header::LINK, link);
+        let link = |cursor: &Option<String>, rel| {
+            cursor.as_ref().map(|cursor| format!("<{}cursor={cursor}>; rel=\"{rel}\"", self.target))
+        };
+        let links = [link(&page.next_cursor, "next"), link(&page.prev_cursor, "prev")];
+        let links = links.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let mut response =
+            if self.shape.is_whole() { super::Json(page).into_response() } else { self.cut(page) };
+        if let Ok(links) = HeaderValue::try_from(links)
+            && !links.is_empty()
+        {
+            response.headers_mut().insert(header::LINK, links);
+        }
+        if self.count {
+            applied(response.headers_mut(), "count=exact");
         }
         response
+    }
+
+    fn cut(&self, page: Page<T>) -> Response
+    where
+        T: serde::Serialize,
+    {
+        match serde_json::to_value(page) {
+            Err(error) => Error::Internal(error.into()).into_response(),
+            Ok(mut page) => {
+                for resource in page["data"].as_array_mut().into_iter().flatten() {
+                    self.shape.cut(resource);
+                }
+                super::Json(page).into_response()
+            }
+        }
     }
 }
 
@@ -80,11 +114,15 @@ impl<T: Listed> FromRequestParts<AppState> for List<T> {
         {
             return Err(caller.refusal(field.permission));
         }
+        let besides = Shape::<T>::PARAMETERS;
+        let is_known = |name: &str| T::LISTING.knows(name) || besides.contains(&name);
+        if let Some((stranger, _)) = query.iter().find(|(name, _)| !is_known(name)) {
+            return Err(T::LISTING.unknown(stranger, besides));
+        }
+        let shape = Shape::of(&query, &caller)?;
         let mut asked_for = query.clone();
+        asked_for.retain(|(name, _)| ![FIELDS, EXPAND].contains(&name.as_str()));
         for filter in T::LISTING.filters.iter().filter(|filter| filter.is_path()) {
-            if query.iter().any(|(name, _)| name == filter.name) {
-                return Err(T::LISTING.unknown(filter.name));
-            }
             let path = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Error::NotFound)?;
             let named = path.iter().find(|(name, _)| *name == filter.name).ok_or(Error::NotFound)?;
             asked_for.push((named.0.to_owned(), named.1.to_owned()));
@@ -96,7 +134,8 @@ impl<T: Listed> FromRequestParts<AppState> for List<T> {
         // Nested routers see their own part of the path; clients need the whole.
         let path =
             parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
-        Ok(Self { asked, target: format!("{path}?{kept}{joint}"), caller, resource: PhantomData })
+        let count = Prefer::of(&parts.headers).count;
+        Ok(Self { asked, shape, count, target: format!("{path}?{kept}{joint}"), caller })
     }
 }
 
@@ -130,8 +169,23 @@ impl<T: Listed> IntoParams for ListParams<T> {
         ];
         let filters = T::LISTING.filters.iter().filter(|filter| !filter.is_path());
         let filters = filters.map(|filter| parameter(filter.name, filter.about, schema(filter.kind)));
-        common.into_iter().chain(filters).collect()
+        common.into_iter().chain(shape_params::<T>()).chain(filters).collect()
     }
+}
+
+/// `fields`, and `expand` where something can be expanded.
+pub fn shape_params<T: Listed>() -> Vec<Parameter> {
+    let known = field_names::<T>().join(", ");
+    let fields = object(Type::String).max_length(Some(1000)).examples(["id"]);
+    let about = format!("Only these, separated by commas: {known}.");
+    let fields = parameter(FIELDS, &about, fields);
+    let names: Vec<&str> = T::EXPANSIONS.iter().map(|expansion| expansion.name).collect();
+    if names.is_empty() {
+        return vec![fields];
+    }
+    let expand = object(Type::String).max_length(Some(1000)).examples([names[0]]);
+    let about = format!("What it names along with it, separated by commas: {}.", names.join(", "));
+    vec![fields, parameter(EXPAND, &about, expand)]
 }
 
 fn object(kind: Type) -> ObjectBuilder {
@@ -140,7 +194,7 @@ fn object(kind: Type) -> ObjectBuilder {
 
 fn schema(kind: Kind) -> ObjectBuilder {
     match kind {
-        Kind::Id(_) => object(Type::String).max_length(Some(40)),
+        Kind::Id(_) | Kind::WithinId(_) => object(Type::String).max_length(Some(40)),
         Kind::Int => object(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))),
         Kind::Bool => object(Type::Boolean),
         Kind::Time => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),

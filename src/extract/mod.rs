@@ -5,16 +5,20 @@ mod json;
 mod list;
 mod path;
 mod query;
+mod shape;
 mod span;
 mod tenant_db;
+mod view;
 
 pub use if_match::{ETag, IfMatch};
 pub use json::{Action, Json};
 pub use list::{List, ListParams, Listed};
 pub use path::Path;
 pub use query::Query;
+pub use shape::{Expansion, Shape};
 pub use span::Span;
 pub use tenant_db::{TenantDb, Turn};
+pub use view::{View, ViewParams};
 
 use crate::{
     authn::Actor,

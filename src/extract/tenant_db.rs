@@ -4,6 +4,7 @@ use crate::{
     authz::RoleGraph,
     caller::{Caller, closed},
     error::{Error, Result},
+    prefer::Prefer,
     state::AppState,
     tenancy::{Mode, Status, TenantTx},
 };
@@ -13,6 +14,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 pub struct TenantDb {
     state: AppState,
     caller: Caller,
+    writes: Mode,
 }
 
 /// A transaction that decides who may do what, while no other of its org does.
@@ -43,9 +45,9 @@ impl Turn {
 }
 
 impl TenantDb {
-    /// A transaction that may write; commit it.
+    /// A transaction that may write; commit it. What a client only tries out (`Prefer: dry-run`) is not kept.
     pub async fn begin(&self) -> Result<TenantTx> {
-        Ok(self.open(Mode::Write).await?.0)
+        Ok(self.open(self.writes).await?.0)
     }
 
     /// A read-only transaction; drop it when the rows are read.
@@ -56,7 +58,7 @@ impl TenantDb {
     /// The same as [`begin`](Self::begin), and the caller as decided under the policy that the transaction began with:
     /// for handlers that ask for more than their door did.
     pub async fn begin_as(&self) -> Result<(TenantTx, Caller)> {
-        self.open(Mode::Write).await
+        self.open(self.writes).await
     }
 
     /// The same for a transaction that only reads.
@@ -68,7 +70,7 @@ impl TenantDb {
     /// by then, so it is decided again.
     pub async fn in_turn(&self) -> Result<Turn> {
         let org = self.caller.org();
-        let (mut tx, opening) = TenantTx::begin(&self.state.pools, org, Mode::Write).await?;
+        let (mut tx, opening) = TenantTx::begin(&self.state.pools, org, self.writes).await?;
         if opening.status != Status::Active {
             self.state.directory.forget(org);
             return Err(closed(opening.status));
@@ -111,6 +113,7 @@ impl FromRequestParts<AppState> for TenantDb {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        Ok(Self { state: state.clone(), caller: Caller::from_request_parts(parts, state).await? })
+        let writes = if Prefer::of(&parts.headers).dry_run { Mode::Trial } else { Mode::Write };
+        Ok(Self { state: state.clone(), caller: Caller::from_request_parts(parts, state).await?, writes })
     }
 }

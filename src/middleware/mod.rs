@@ -9,6 +9,7 @@ mod guard;
 mod https;
 mod ip_limit;
 mod measured;
+mod prefer;
 mod problem;
 mod rate_limit;
 mod receipts;
@@ -61,13 +62,16 @@ fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> Method
             .layer(from_fn_with_state(state.clone(), receipts::receipts))
             .layer(from_fn_with_state((state.clone(), door), rate_limit::rate_limit))
             .layer(from_fn_with_state((state.clone(), door), audited::audited))
-            .layer(from_fn_with_state((state.clone(), door), guard::guard)),
+            .layer(from_fn_with_state((state.clone(), door), guard::guard))
+            .layer(from_fn_with_state(door, prefer::prefer)),
     )
 }
 
 /// What stands before a route that asks nobody who they are.
 fn public(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
-    route.route_layer(from_fn_with_state(state.clone(), ip_limit::ip_limit))
+    route
+        .route_layer(from_fn(prefer::refuse_trials))
+        .route_layer(from_fn_with_state(state.clone(), ip_limit::ip_limit))
 }
 
 /// What an operation asks of its caller.
@@ -84,6 +88,8 @@ struct Door {
     /// About the caller's own matters: what an org asks of whoever comes in does not count here, or nobody could do what
     /// it asks.
     personal: bool,
+    /// What it changes is changed by one transaction of `TenantDb` alone, so that it can be tried out.
+    has_trials: bool,
 }
 
 /// A header that can't be sent is a bug of ours, and no reason to refuse the request.

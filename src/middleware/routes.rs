@@ -8,10 +8,10 @@ use crate::{
 };
 use axum::routing::MethodRouter;
 use utoipa::openapi::{
-    Content, HttpMethod, Paths, Ref, RefOr, ResponseBuilder,
+    Content, HttpMethod, ObjectBuilder, Paths, Ref, RefOr, Required, ResponseBuilder,
     extensions::Extensions,
-    path::{Operation, ParameterIn},
-    schema::Schema,
+    path::{Operation, ParameterBuilder, ParameterIn},
+    schema::{Schema, Type},
     security::SecurityRequirement,
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -26,6 +26,7 @@ pub struct TenantRoutes {
     resource: Option<Resource>,
     platform: bool,
     personal: bool,
+    has_trials: bool,
     doors: Vec<(Option<Permission>, Option<u32>, Route)>,
 }
 
@@ -38,23 +39,35 @@ pub const COST: &str = "x-cost";
 impl TenantRoutes {
     /// Routes of `resource`, each behind a permission on it.
     pub fn of(resource: Resource) -> Self {
-        Self { resource: Some(resource), platform: false, personal: false, doors: Vec::new() }
+        Self {
+            resource: Some(resource),
+            platform: false,
+            personal: false,
+            has_trials: false,
+            doors: Vec::new(),
+        }
     }
 
     /// Routes for which it is enough to be a member, about the caller's own matters: open whatever else the org asks of
     /// whoever comes in.
     pub fn of_members() -> Self {
-        Self { resource: None, platform: false, personal: true, doors: Vec::new() }
+        Self { resource: None, platform: false, personal: true, has_trials: false, doors: Vec::new() }
     }
 
     /// Routes for which it is enough to be a member who may come in, about the org's matters.
     pub fn of_insiders() -> Self {
-        Self { resource: None, platform: false, personal: false, doors: Vec::new() }
+        Self { resource: None, platform: false, personal: false, has_trials: false, doors: Vec::new() }
     }
 
     /// Routes of `resource` for operators alone.
     pub fn of_operators(resource: Resource) -> Self {
-        Self { resource: Some(resource), platform: true, personal: false, doors: Vec::new() }
+        Self {
+            resource: Some(resource),
+            platform: true,
+            personal: false,
+            has_trials: false,
+            doors: Vec::new(),
+        }
     }
 
     /// Lets in who holds `action` on the resource, for what such an operation usually costs.
@@ -89,6 +102,21 @@ impl TenantRoutes {
         self
     }
 
+    /// Says that whatever its operations change is changed by one transaction of `TenantDb`: they can be tried out with
+    /// `Prefer: dry-run`, and answered without a body with `Prefer: return=minimal`.
+    #[must_use]
+    pub fn with_trials(mut self) -> Self {
+        self.has_trials = true;
+        for (.., (_, paths, _)) in &mut self.doors {
+            for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Get) {
+                let about =
+                    "`dry-run`: everything is checked, and nothing is kept. `return=minimal`: no body.";
+                describe_header(operation, "Prefer", about);
+            }
+        }
+        self
+    }
+
     /// Lets in every member, for free.
     #[must_use]
     pub fn allow_members(mut self, route: Route) -> Self {
@@ -98,7 +126,7 @@ impl TenantRoutes {
 
     /// Hangs the doors; without a state, for the documents alone, nothing but their descriptions.
     pub fn mount(self, state: Option<&AppState>) -> OpenApiRouter<AppState> {
-        let Self { platform, personal, .. } = self;
+        let Self { platform, personal, has_trials, .. } = self;
         self.doors.into_iter().fold(
             OpenApiRouter::new(),
             |router, (permission, cost, (schemas, mut paths, route))| {
@@ -111,6 +139,7 @@ impl TenantRoutes {
                     cost,
                     platform,
                     personal,
+                    has_trials,
                 };
                 operations(&mut paths).for_each(|(_, operation)| describe_door(operation, door));
                 let route = state.map_or(MethodRouter::new(), |state| tenant(state, door, route));
@@ -166,6 +195,17 @@ fn describe_door(operation: &mut Operation, door: Door) {
     answer(operation, "403", "The caller's role does not hold the permission; the answer names it.");
     answer(operation, "429", "A limit of the org's tier is used up; the answer names it.");
     answer_common(operation);
+}
+
+fn describe_header(operation: &mut Operation, name: &str, about: &str) {
+    let schema = ObjectBuilder::new().schema_type(Type::String).max_length(Some(200));
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(about))
+        .schema(Some(schema));
+    operation.parameters.get_or_insert_default().push(parameter.build().into());
 }
 
 fn describe_further(operation: &mut Operation, permission: Permission) {

@@ -22,6 +22,8 @@ use std::{
 pub enum Mode {
     Read,
     Write,
+    /// Everything is done and checked as in `Write`, and nothing of it is kept.
+    Trial,
 }
 
 /// An open transaction in which only rows of its org exist.
@@ -31,6 +33,7 @@ pub enum Mode {
 pub struct TenantTx {
     connection: Held,
     org: OrgId,
+    mode: Mode,
 }
 
 impl TenantTx {
@@ -39,10 +42,10 @@ impl TenantTx {
     /// # Errors
     /// 503 when no connection is to be had or the org has too many already, 404 when there is no such org.
     pub async fn begin(pools: &Pools, org: OrgId, mode: Mode) -> Result<(Self, Opening)> {
-        let mut tx = Self { connection: Held::of_an_org(pools, org).await?, org };
+        let mut tx = Self { connection: Held::of_an_org(pools, org).await?, org, mode };
         let begin = match mode {
             Mode::Read => "begin read only",
-            Mode::Write => "begin",
+            Mode::Write | Mode::Trial => "begin",
         };
         // A uuid can't hold a quote. `set local`, because pooled connections and Citus workers see no other.
         let message = format!(
@@ -61,8 +64,14 @@ impl TenantTx {
 
     /// Makes everything that was done visible at once. On an error, nothing of it happened or, where the
     /// connection was lost while committing, all of it: an idempotency key tells which.
+    ///
+    /// Of a trial it makes the last checks, and ends it.
     pub async fn commit(mut self) -> Result<()> {
-        self.execute(sqlx::raw_sql("commit")).await?;
+        let end = match self.mode {
+            Mode::Read | Mode::Write => "commit",
+            Mode::Trial => "set constraints all immediate; rollback",
+        };
+        self.execute(sqlx::raw_sql(end)).await?;
         self.connection.finished();
         Ok(())
     }

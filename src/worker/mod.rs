@@ -15,5 +15,5 @@ pub use mail::send_mail;
 pub use metrics::serve_metrics;
 pub use permission_uses::keep_uses;
 pub use simulations::run_simulations;
-pub use sweep::sweep;
+pub use sweep::{sweep, sweep_rows};
 pub use write_down::{keep_accuracy, keep_decisions, keep_key_uses, keep_recorder, keep_usage};

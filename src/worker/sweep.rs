@@ -1,11 +1,12 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
-//! sessions long over, keys long retired, changes long heard of, counts of use beyond two months.
+//! sessions long over, keys long retired, products deleted 30 days ago, changes long heard of, counts of use beyond two months.
 
 use crate::{
     bus, decisions,
     error::Result,
     limits::{self, record},
     state::AppState,
+    tenancy::PlatformTx,
     trail::Trail,
 };
 use std::time::Duration;
@@ -48,7 +49,8 @@ async fn sweep_limits(state: AppState) -> Result<usize, JoinError> {
     spawn_blocking(move || state.limits.sweep(|org, who| state.plan_at_hand(org, who))).await
 }
 
-async fn sweep_rows(state: &AppState) -> Result<()> {
+/// Every ten minutes.
+pub async fn sweep_rows(state: &AppState) -> Result<()> {
     sweep_sign_ins(state).await?;
     let mut tx = state.platform.begin().await?;
     sqlx::query!("delete from idempotency_keys where created_at < now() - interval '24 hours'")
@@ -62,9 +64,30 @@ async fn sweep_rows(state: &AppState) -> Result<()> {
     limits::sweep_accuracy(&mut tx, at).await?;
     record::sweep(&mut tx, &state.config.decisions, at).await?;
     sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;
+    purge_products(&mut tx).await?;
     tx.commit().await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
+}
+
+/// Of a product that was deleted 30 days ago nothing stays but what orders name: its row, emptied.
+async fn purge_products(tx: &mut PlatformTx) -> Result<()> {
+    sqlx::query!(
+        "delete from products p
+         where deleted_at < now() - interval '30 days'
+           and not exists (select from order_lines l where l.org_id = p.org_id and l.product_id = p.id)"
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "update products
+         set purged_at = now(), sku = id::text, name = '', description = '', cost = null, metadata = '{}',
+             category_id = null
+         where deleted_at < now() - interval '30 days' and purged_at is null"
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// How many addresses with failed attempts are kept: about 100 MB. Beyond that the first to be forgotten anyway go.

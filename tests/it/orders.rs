@@ -245,3 +245,55 @@ async fn of_an_order_only_note_and_metadata_change_and_nothing_deletes_it() {
     );
     assert_eq!(acme.viewer.get(&path).await.expect(200), patched);
 }
+
+#[tokio::test]
+async fn an_order_s_history_tells_where_it_has_been_when_and_by_whom() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let cog = stocked(&acme, "COG", 10).await;
+    let key = app.api_key(&acme, &["orders:create", "orders:read"]).await;
+    let order = key.post(ORDERS, of(&[(&cog, 1)])).await.expect(201);
+    let path = format!("{ORDERS}/{}", id(&order));
+    let history = format!("{path}/history");
+    acme.member.post(&format!("{path}/pay"), json!({})).await.expect(200);
+    acme.member.post(&format!("{path}/pay"), json!({})).await.expect_problem(409, "illegal_transition");
+    acme.member.post(&format!("{path}/fulfil"), json!({})).await.expect(200);
+    acme.admin.post(&format!("{path}/refund"), json!({})).await.expect(200);
+
+    let told = acme.viewer.get(&format!("{history}?sort=at")).await.expect(200);
+    let steps: Vec<_> =
+        told["data"].as_array().unwrap().iter().map(|step| (&step["status"], &step["by"])).collect();
+    let (member, admin) = (json!(acme.member.user().to_string()), json!(acme.admin.user().to_string()));
+    let [placed, paid, fulfilled, refunded] = ["placed", "paid", "fulfilled", "refunded"].map(Value::from);
+    let placed_by = &order["placed_by"];
+    assert!(placed_by.as_str().unwrap().starts_with("key_"));
+    assert_eq!(steps, [(&placed, placed_by), (&paid, &member), (&fulfilled, &member), (&refunded, &admin)]);
+    let times: Vec<_> =
+        told["data"].as_array().unwrap().iter().map(|step| step["at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+
+    globex.owner.get(&history).await.expect_problem(404, "not_found");
+    acme.owner.get(&format!("{ORDERS}/ord_x/history")).await.expect_problem(404, "not_found");
+    acme.owner.get(&format!("{history}?id={}", id(&order))).await.expect_problem(400, "unknown_parameter");
+}
+
+#[tokio::test]
+async fn a_move_sent_again_under_its_key_is_made_once_and_answered_again() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let cog = stocked(&acme, "COG", 10).await;
+    let [first, second] = [
+        acme.owner.post(ORDERS, of(&[(&cog, 4)])).await.expect(201),
+        acme.owner.post(ORDERS, of(&[(&cog, 4)])).await.expect(201),
+    ];
+    let cancel = async |order: &Value| {
+        acme.owner.post_as("once", &format!("{ORDERS}/{}/cancel", id(order)), json!({})).await
+    };
+    let done = cancel(&first).await;
+    let again = cancel(&first).await;
+    assert_eq!((done.expect(200), again.header("idempotent-replayed")), (again.expect(200), "true"));
+    let left = acme.owner.get(&format!("/api/v1/products/{}", id(&cog))).await.expect(200);
+    assert_eq!(left["stock"], 6, "given back once");
+    let refused = cancel(&second).await.expect_problem(422, "invalid");
+    assert_eq!(refused["errors"][0]["code"], "idempotency_key_reused");
+}

@@ -179,3 +179,63 @@ async fn a_deleted_product_leaves_its_sku_free() {
     assert_ne!(again["id"], made["id"]);
     assert_eq!(acme.owner.get(PRODUCTS).await.expect(200)["data"], json!([again]));
 }
+
+#[tokio::test]
+async fn a_product_that_was_deleted_comes_back_as_it_was() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let made = acme.owner.post(PRODUCTS, cog()).await.expect(201);
+    let path = format!("{PRODUCTS}/{}", id(&made));
+    let restore = format!("{path}/restore");
+    acme.owner.post(&restore, json!({})).await.expect_problem(409, "not_deleted");
+    acme.owner.delete(&path).await.expect(204);
+
+    let gone = acme.owner.get("/api/v1/products/deleted?sku=COG-1").await.expect(200);
+    assert_eq!((&gone["data"][0]["id"], gone["data"].as_array().unwrap().len()), (&made["id"], 1));
+    assert_eq!(globex.owner.get("/api/v1/products/deleted").await.expect(200)["data"], json!([]));
+    globex.owner.post(&restore, json!({})).await.expect_problem(404, "not_found");
+    acme.member.post(&restore, json!({})).await.expect_problem(403, "permission_denied");
+
+    let other = acme.owner.post(PRODUCTS, cog()).await.expect(201);
+    acme.owner.post(&restore, json!({})).await.expect_problem(409, "sku_taken");
+    acme.owner.patch(&format!("{PRODUCTS}/{}", id(&other)), json!({"sku": "COG-2"})).await.expect(200);
+    let back = acme.owner.post(&restore, json!({})).await.expect(200);
+    assert_eq!(back, acme.owner.get(&path).await.expect(200));
+    for field in ["sku", "name", "price", "stock", "created_at"] {
+        assert_eq!(back[field], made[field], "{field}");
+    }
+    assert_eq!(acme.owner.get("/api/v1/products/deleted").await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_month_after_it_was_deleted_a_product_is_gone_for_good_but_not_the_orders_of_it() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let [sold, unsold, fresh] = ["SOLD", "UNSOLD", "FRESH"];
+    let mut made = Vec::new();
+    for sku in [sold, unsold, fresh] {
+        made.push(acme.owner.post(PRODUCTS, product(sku, 5)).await.expect(201));
+    }
+    let order = json!({"lines": [{"product_id": id(&made[0]), "quantity": 1}]});
+    let order = acme.owner.post("/api/v1/orders", order).await.expect(201);
+    for product in &made {
+        acme.owner.delete(&format!("{PRODUCTS}/{}", id(product))).await.expect(204);
+    }
+    app.database
+        .run("update products set deleted_at = now() - interval '31 days' where sku in ('SOLD', 'UNSOLD')")
+        .await;
+    for product in &made[..2] {
+        let restore = format!("{PRODUCTS}/{}/restore", id(product));
+        acme.owner.post(&restore, json!({})).await.expect_problem(404, "not_found");
+    }
+
+    insula::worker::sweep_rows(&app.state).await.unwrap();
+    insula::worker::sweep_rows(&app.state).await.unwrap();
+    let listed = acme.owner.get("/api/v1/products/deleted").await.expect(200);
+    assert_eq!((&listed["data"][0]["sku"], listed["data"].as_array().unwrap().len()), (&json!(fresh), 1));
+    assert_eq!(app.database.count("select count(*) from products").await, 2);
+    assert_eq!(app.database.count("select count(*) from products where sku = 'SOLD'").await, 0);
+    let path = format!("/api/v1/orders/{}", id(&order));
+    assert_eq!(acme.owner.get(&path).await.expect(200)["lines"][0]["sku"], "SOLD");
+    acme.owner.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+}

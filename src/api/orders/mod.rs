@@ -1,6 +1,9 @@
 //! Orders: what an organisation's customers bought, and how far each has come.
 
+mod history;
 mod store;
+
+pub use history::OrderStep;
 
 use super::given;
 use crate::{
@@ -12,14 +15,13 @@ use crate::{
     },
     caller::Caller,
     error::{Error, OptionExt as _, Problem, Result},
-    extract::{Action, ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
-    idempotency::{Asked, IdempotencyKey},
+    extract::{Action, ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View, ViewParams},
+    idempotency::{Done, IdempotencyKey, once},
     ids::{OrderId, ProductId},
     metadata::{Metadata, MetadataPatch},
     middleware::TenantRoutes,
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
-    tenancy::TenantTx,
 };
 use axum::{
     http::StatusCode,
@@ -42,6 +44,8 @@ pub fn routes() -> TenantRoutes {
         .allow(CancelOwn, routes!(cancel_order))
         .further(Cancel)
         .allow(Refund, routes!(refund_order))
+        .allow(Read, routes!(history::list_order_history))
+        .with_trials()
 }
 
 #[derive(Serialize, ToSchema)]
@@ -177,37 +181,25 @@ async fn place_order(
     key: IdempotencyKey,
     Json(new): Json<NewOrder>,
 ) -> Result<Response> {
-    let mut tx = db.begin().await?;
-    // Either way the key is free before the answer is out: who retries at once must not be told that they are at work.
-    match place(&mut tx, &caller, key, &new).await {
-        Ok(answer) => {
-            tx.commit().await?;
-            Ok(answer)
-        }
-        Err(error) => {
-            tx.rollback().await;
-            Err(error)
-        }
-    }
-}
-
-async fn place(tx: &mut TenantTx, caller: &Caller, key: IdempotencyKey, new: &NewOrder) -> Result<Response> {
-    let pending = match key.ask(tx, caller, "place_order", new).await? {
-        Asked::First(pending) => pending,
-        Asked::Again(answer) => return Ok(answer),
-    };
-    let order = store::place(tx, caller.actor(), new).await?;
-    let location = format!("/api/v1/orders/{}", order.id);
-    let answer = pending.answer(tx, StatusCode::CREATED, Some(&location), &order).await?;
-    Ok((<[_; 1]>::from(ETag(order.version)), answer).into_response())
+    let tx = db.begin().await?;
+    once(tx, &caller, Some(key), ("place_order", &new), async |tx| {
+        let order = store::place(tx, caller.actor(), &new).await?;
+        Ok(Done {
+            status: StatusCode::CREATED,
+            location: Some(format!("/api/v1/orders/{}", order.id)),
+            tag: ETag(order.version).into(),
+            body: order,
+        })
+    })
+    .await
 }
 
 /// Fetch one order
-#[utoipa::path(get, path = "/orders/{id}", tag = "orders", params(("id" = OrderId, Path)),
+#[utoipa::path(get, path = "/orders/{id}", tag = "orders", params(("id" = OrderId, Path), ViewParams<Order>),
     responses((status = 200, description = "The order.", body = Order)))]
-async fn get_order(db: TenantDb, Path(id): Path<OrderId>) -> Result<Response> {
+async fn get_order(db: TenantDb, Path(id): Path<OrderId>, view: View<Order>) -> Result<Response> {
     let order = store::select(&mut db.read().await?, id).await?.or_not_found()?;
-    Ok(tagged(order).into_response())
+    view.answer(order.version, &order)
 }
 
 /// Change an order's note or metadata
@@ -236,41 +228,65 @@ async fn update_order(
 }
 
 /// Mark an order as paid
-#[utoipa::path(post, path = "/orders/{id}/pay", tag = "orders", params(("id" = OrderId, Path)),
+#[utoipa::path(post, path = "/orders/{id}/pay", tag = "orders",
+    params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is paid.", body = Order),
               (status = 409, description = "It can't be paid in its state; the answer names the lawful moves.")))]
-async fn pay_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
-    advance(&db, id, Move::Pay).await
+async fn pay_order(
+    db: TenantDb,
+    Path(id): Path<OrderId>,
+    key: Option<IdempotencyKey>,
+    _: Action,
+) -> Result<Response> {
+    advance(&db, id, key, Move::Pay).await
 }
 
 /// Mark an order as fulfilled
-#[utoipa::path(post, path = "/orders/{id}/fulfil", tag = "orders", params(("id" = OrderId, Path)),
+#[utoipa::path(post, path = "/orders/{id}/fulfil", tag = "orders",
+    params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is fulfilled.", body = Order),
               (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves.")))]
-async fn fulfil_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
-    advance(&db, id, Move::Fulfil).await
+async fn fulfil_order(
+    db: TenantDb,
+    Path(id): Path<OrderId>,
+    key: Option<IdempotencyKey>,
+    _: Action,
+) -> Result<Response> {
+    advance(&db, id, key, Move::Fulfil).await
 }
 
 /// Cancel an order
 ///
 /// Its stock is given back. Who may cancel their own orders only is told so of another's: 403 `not_yours`.
-#[utoipa::path(post, path = "/orders/{id}/cancel", tag = "orders", params(("id" = OrderId, Path)),
+#[utoipa::path(post, path = "/orders/{id}/cancel", tag = "orders",
+    params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is cancelled.", body = Order),
               (status = 403, description = "It is another's order, or no order is yours to cancel; the answer names the \
                permission."),
               (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves.")))]
-async fn cancel_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
-    advance(&db, id, Move::Cancel).await
+async fn cancel_order(
+    db: TenantDb,
+    Path(id): Path<OrderId>,
+    key: Option<IdempotencyKey>,
+    _: Action,
+) -> Result<Response> {
+    advance(&db, id, key, Move::Cancel).await
 }
 
 /// Refund an order
 ///
 /// Its stock is given back.
-#[utoipa::path(post, path = "/orders/{id}/refund", tag = "orders", params(("id" = OrderId, Path)),
+#[utoipa::path(post, path = "/orders/{id}/refund", tag = "orders",
+    params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is refunded.", body = Order),
               (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves.")))]
-async fn refund_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
-    advance(&db, id, Move::Refund).await
+async fn refund_order(
+    db: TenantDb,
+    Path(id): Path<OrderId>,
+    key: Option<IdempotencyKey>,
+    _: Action,
+) -> Result<Response> {
+    advance(&db, id, key, Move::Refund).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -285,6 +301,15 @@ impl Move {
     const ALL: [(Self, &'static str); 4] =
         [(Self::Pay, "pay"), (Self::Fulfil, "fulfil"), (Self::Cancel, "cancel"), (Self::Refund, "refund")];
 
+    const fn operation(self) -> &'static str {
+        match self {
+            Self::Pay => "pay_order",
+            Self::Fulfil => "fulfil_order",
+            Self::Cancel => "cancel_order",
+            Self::Refund => "refund_order",
+        }
+    }
+
     /// Where it leads, where it is lawful.
     fn from(self, status: OrderStatus) -> Option<OrderStatus> {
         use OrderStatus::{Cancelled, Fulfilled, Paid, Placed, Refunded};
@@ -298,20 +323,22 @@ impl Move {
     }
 }
 
-async fn advance(db: &TenantDb, id: OrderId, step: Move) -> Result<Response> {
-    let (mut tx, caller) = db.begin_as().await?;
-    let order = store::lock(&mut tx, id).await?.or_not_found()?;
-    if step == Move::Cancel {
-        check_own(&caller, &order)?;
-    }
-    let Some(next) = step.from(order.status) else { return Err(unlawful(order.status)) };
-    store::set_status(&mut tx, id, next).await?;
-    if matches!(next, OrderStatus::Cancelled | OrderStatus::Refunded) {
-        store::give_back_stock(&mut tx, id).await?;
-    }
-    let order = store::select(&mut tx, id).await?.or_not_found()?;
-    tx.commit().await?;
-    Ok(tagged(order).into_response())
+async fn advance(db: &TenantDb, id: OrderId, key: Option<IdempotencyKey>, step: Move) -> Result<Response> {
+    let (tx, caller) = db.begin_as().await?;
+    once(tx, &caller, key, (step.operation(), &id), async |tx| {
+        let order = store::lock(tx, id).await?.or_not_found()?;
+        if step == Move::Cancel {
+            check_own(&caller, &order)?;
+        }
+        let Some(next) = step.from(order.status) else { return Err(unlawful(order.status)) };
+        store::set_status(tx, caller.actor(), id, next).await?;
+        if matches!(next, OrderStatus::Cancelled | OrderStatus::Refunded) {
+            store::give_back_stock(tx, id).await?;
+        }
+        let order = store::select(tx, id).await?.or_not_found()?;
+        Ok(Done { status: StatusCode::OK, location: None, tag: ETag(order.version).into(), body: order })
+    })
+    .await
 }
 
 /// Whoever may not cancel any order may cancel those that they have placed.

@@ -4,7 +4,7 @@ use super::{NewOrder, Order, OrderLine, OrderStatus, placed_by};
 use crate::{
     authn::Actor,
     error::{Error, Flaw, Result},
-    ids::{ApiKeyId, OrderId, ProductId, UserId},
+    ids::{ApiKeyId, OrderId, OrderStepId, ProductId, UserId},
     metadata::Metadata,
     money::Money,
     tenancy::TenantTx,
@@ -108,6 +108,10 @@ pub async fn place(tx: &mut TenantTx, actor: &Actor, new: &NewOrder) -> Result<O
          placed as (
              insert into orders (org_id, id, number, currency, total, note, metadata, placed_by_user, placed_by_key)
              select $1, $2, (select last from numbered), $5, sum(quantity * price), $6, $7, $8, $9 from priced
+         ),
+         written_down as (
+             insert into order_history (org_id, id, order_id, status, by_user, by_key)
+             values ($1, $10, $2, 'placed', $8, $9)
          )
          insert into order_lines (org_id, order_id, line, product_id, sku, name, quantity, unit_price, total)
          select $1, $2, line, product_id, sku, name, quantity, price, quantity * price from priced",
@@ -119,7 +123,8 @@ pub async fn place(tx: &mut TenantTx, actor: &Actor, new: &NewOrder) -> Result<O
         new.note,
         Json(&new.metadata) as _,
         user,
-        key
+        key,
+        OrderStepId::new().uuid()
     )
     .execute(&mut **tx)
     .await?;
@@ -225,12 +230,22 @@ pub async fn update(tx: &mut TenantTx, id: OrderId, note: &str, metadata: &Metad
     Ok(())
 }
 
-pub async fn set_status(tx: &mut TenantTx, id: OrderId, status: OrderStatus) -> Result<()> {
+/// Moves an order, and writes down who did.
+pub async fn set_status(tx: &mut TenantTx, actor: &Actor, id: OrderId, status: OrderStatus) -> Result<()> {
+    let (user, key) = placed_by(actor);
     sqlx::query!(
-        "update orders set status = $3, version = version + 1, updated_at = now() where org_id = $1 and id = $2",
+        "with moved as (
+             update orders set status = $3, version = version + 1, updated_at = now()
+             where org_id = $1 and id = $2
+         )
+         insert into order_history (org_id, id, order_id, status, by_user, by_key)
+         values ($1, $4, $2, $3, $5, $6)",
         tx.org().uuid(),
         id.uuid(),
-        status.as_str()
+        status.as_str(),
+        OrderStepId::new().uuid(),
+        user,
+        key
     )
     .execute(&mut **tx)
     .await?;

@@ -7,23 +7,30 @@ use crate::{
     authz::{
         Action::{Create, Delete, Read, ReadCost, Update},
         Field, Permission,
-        Resource::Products,
+        Resource::{Categories, Products},
     },
     caller::Caller,
+    category::{self, Category},
     error::{Error, OptionExt as _, Result},
-    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb},
-    ids::{CategoryId, ProductId},
+    extract::{
+        Action as Nothing, ETag, Expansion, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View,
+        ViewParams,
+    },
+    idempotency::{Done, IdempotencyKey, once},
+    ids::{CategoryId, OrgId, ProductId},
     metadata::{Metadata, MetadataPatch},
     middleware::TenantRoutes,
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
 };
 use axum::{
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
+use futures::future::BoxFuture;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -35,7 +42,10 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(get_product))
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
+        .allow(Delete, routes!(list_deleted_products))
+        .allow(Delete, routes!(restore_product))
         .hide(Product::FIELDS)
+        .with_trials()
 }
 
 #[derive(Serialize, ToSchema)]
@@ -55,6 +65,10 @@ pub struct Product {
     #[schema(example = 40, minimum = 0)]
     pub stock: i32,
     pub category_id: Option<CategoryId>,
+    /// With `expand=category`, where it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub category: Option<Category>,
     pub is_active: bool,
     pub metadata: Metadata,
     #[schema(example = 1)]
@@ -65,7 +79,7 @@ pub struct Product {
     pub updated_at: OffsetDateTime,
 }
 
-#[derive(Deserialize, Validate, ToSchema)]
+#[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewProduct {
     /// Unique among the organisation's products.
@@ -135,10 +149,40 @@ pub struct ProductPatch {
     pub metadata: Option<MetadataPatch>,
 }
 
+/// What is left of a product after it was deleted.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+pub struct DeletedProduct {
+    pub id: ProductId,
+    #[schema(example = "COG-1", max_length = 64)]
+    pub sku: String,
+    #[schema(example = "Cog", max_length = 200)]
+    pub name: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub deleted_at: OffsetDateTime,
+    /// Until when it can be restored.
+    #[serde(with = "time::serde::rfc3339")]
+    pub restorable_until: OffsetDateTime,
+}
+
+impl Listed for DeletedProduct {
+    type Row = Self;
+    const LISTING: &'static Listing = &Listing {
+        columns: "id, sku, name, deleted_at, deleted_at + interval '30 days' as restorable_until",
+        from: "products where org_id = $1 and deleted_at > now() - interval '30 days' and purged_at is null",
+        sorts: &[Sort { name: "deleted_at", column: "deleted_at", cast: "timestamptz" }],
+        filters: &[Filter { name: "sku", predicate: "sku =", kind: Kind::Text, about: "That had this sku." }],
+    };
+}
+
 const READ_COST: Permission = Permission { resource: Products, action: ReadCost };
 
 impl Listed for Product {
     type Row = store::ProductRow;
+    const EXPANSIONS: &'static [Expansion<Self>] = &[Expansion {
+        name: "category",
+        permission: Permission { resource: Categories, action: Read },
+        fetch: with_category,
+    }];
     const FIELDS: &'static [Field<Self>] =
         &[Field { name: "cost", permission: READ_COST, hide: |product| product.cost = None }];
     const LISTING: &'static Listing = &Listing {
@@ -199,26 +243,40 @@ async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
 /// Create a product
 ///
 /// With a cost only for whoever may see it.
-#[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct,
+#[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct, params(IdempotencyKey),
     responses((status = 201, description = "It exists.", body = Product),
               (status = 409, description = "The sku is taken.")))]
-async fn create_product(db: TenantDb, Json(new): Json<NewProduct>) -> Result<Response> {
-    let (mut tx, caller) = db.begin_as().await?;
+async fn create_product(
+    db: TenantDb,
+    key: Option<IdempotencyKey>,
+    Json(new): Json<NewProduct>,
+) -> Result<Response> {
+    let (tx, caller) = db.begin_as().await?;
     caller.check_fields(Product::FIELDS, &[("cost", new.cost.is_some())])?;
-    let product = store::insert(&mut tx, &new).await?;
-    tx.commit().await?;
-    let location = [(header::LOCATION, format!("/api/v1/products/{}", product.id))];
-    Ok((StatusCode::CREATED, location, tagged(&caller, product)).into_response())
+    once(tx, &caller, key, ("create_product", &new), async |tx| {
+        let mut product = store::insert(tx, &new).await?;
+        caller.see(Product::FIELDS, [&mut product]);
+        Ok(Done {
+            status: StatusCode::CREATED,
+            location: Some(format!("/api/v1/products/{}", product.id)),
+            tag: ETag(product.version).into(),
+            body: product,
+        })
+    })
+    .await
 }
 
 /// Fetch one product
-#[utoipa::path(get, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path)),
+#[utoipa::path(get, path = "/products/{id}", tag = "products",
+    params(("id" = ProductId, Path), ViewParams<Product>),
     responses((status = 200, description = "The product.", body = Product)))]
-async fn get_product(db: TenantDb, Path(id): Path<ProductId>) -> Result<Response> {
+async fn get_product(db: TenantDb, Path(id): Path<ProductId>, view: View<Product>) -> Result<Response> {
     let (mut tx, caller) = db.read_as().await?;
-    let product = store::select(&mut tx, id).await?.or_not_found()?;
+    let mut product = store::select(&mut tx, id).await?.or_not_found()?;
+    view.expand(&mut tx, &mut product).await?;
     drop(tx);
-    Ok(tagged(&caller, product).into_response())
+    caller.see(Product::FIELDS, [&mut product]);
+    view.answer(product.version, &product)
 }
 
 /// Change a product
@@ -244,7 +302,7 @@ async fn update_product(
 
 /// Delete a product
 ///
-/// Orders that name it keep their lines; its sku may be used again.
+/// Orders that name it keep their lines; its sku may be used again. It can be restored for 30 days.
 #[utoipa::path(delete, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path), IfMatch),
     responses((status = 204, description = "It is gone.")))]
 async fn delete_product(db: TenantDb, Path(id): Path<ProductId>, expected: IfMatch) -> Result<StatusCode> {
@@ -253,6 +311,44 @@ async fn delete_product(db: TenantDb, Path(id): Path<ProductId>, expected: IfMat
     store::delete(&mut tx, id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// List deleted products
+///
+/// Those that can still be restored.
+#[utoipa::path(get, path = "/products/deleted", tag = "products", params(ListParams<DeletedProduct>),
+    responses((status = 200, description = "A page of deleted products.", body = Page<DeletedProduct>)))]
+async fn list_deleted_products(db: TenantDb, list: List<DeletedProduct>) -> Result<Response> {
+    let page = list.page(&mut *db.read().await?).await?;
+    Ok(list.answer(page))
+}
+
+/// Restore a deleted product
+///
+/// As it was, for 30 days after it was deleted.
+#[utoipa::path(post, path = "/products/{id}/restore", tag = "products", params(("id" = ProductId, Path)),
+    responses((status = 200, description = "The product, which is back.", body = Product),
+              (status = 409, description = "It is not deleted, or another product has its sku by now.")))]
+async fn restore_product(db: TenantDb, Path(id): Path<ProductId>, _: Nothing) -> Result<Response> {
+    let (mut tx, caller) = db.begin_as().await?;
+    let product = store::restore(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(tagged(&caller, product).into_response())
+}
+
+fn with_category<'a>(
+    connection: &'a mut PgConnection,
+    org: OrgId,
+    products: &'a mut [Product],
+) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let named = products.iter().filter_map(|product| product.category_id);
+        let found = category::by_id(connection, org, named).await?;
+        for product in products {
+            product.category = product.category_id.and_then(|id| found.get(&id).cloned());
+        }
+        Ok(())
+    })
 }
 
 impl Product {

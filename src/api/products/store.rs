@@ -43,6 +43,7 @@ impl From<ProductRow> for Product {
             price: Money::from_columns(row.price, row.currency),
             stock: row.stock,
             category_id: row.category_id,
+            category: None,
             is_active: row.is_active,
             metadata: row.metadata.0,
             version: row.version,
@@ -155,4 +156,33 @@ fn sku_taken() -> Error {
 
 fn no_category() -> Error {
     Error::invalid("/category_id", "not_found", "there is no such category")
+}
+
+/// Brings a deleted product back, if it is not too late.
+///
+/// # Errors
+/// 404 where there never was one or it is purged, 409 where it is there or its sku has gone to another.
+pub async fn restore(tx: &mut TenantTx, id: ProductId) -> Result<Product> {
+    let restored = sqlx::query_as!(
+        ProductRow,
+        r#"update products set deleted_at = null, version = version + 1, updated_at = now()
+           where org_id = $1 and id = $2 and deleted_at > now() - interval '30 days' and purged_at is null
+           returning id as "id: _", sku, name, description, price, cost, currency, stock,
+                     category_id as "category_id: _", is_active, metadata as "metadata: _", version,
+                     created_at, updated_at"#,
+        tx.org().uuid(),
+        id.uuid()
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .on_constraint("products_sku_taken", || {
+        Error::conflict("sku_taken", "another product has its sku by now: change that one's first")
+    })?;
+    match restored {
+        Some(row) => Ok(row.into()),
+        None if select(tx, id).await?.is_some() => {
+            Err(Error::conflict("not_deleted", "this product is not deleted"))
+        }
+        None => Err(Error::NotFound),
+    }
 }

@@ -22,6 +22,11 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
         let joined = app.newcomer(by, &address(), &["viewer"]).await;
         return format!("{collection}/{}", joined["user"]["id"].as_str().unwrap());
     }
+    if collection == "/api/v1/products/deleted" {
+        let made = by.post("/api/v1/products", product()).await;
+        by.delete(made.header("location")).await.expect(204);
+        return made.header("location").to_owned();
+    }
     let body = match collection {
         "/api/v1/audit-events" => return make_audit_event(by).await,
         "/api/v1/me/sessions" => return sign_in_again(by).await,

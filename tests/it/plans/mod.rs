@@ -5,24 +5,30 @@ mod plan;
 use super::support::{Crowd, TestApp};
 use insula::{
     api::{
-        api_keys::ApiKey, categories::Category, invitations::Invitation, orders::Order, products::Product,
+        api_keys::ApiKey,
+        invitations::Invitation,
+        orders::{Order, OrderStep},
+        products::{DeletedProduct, Product},
         users::Member,
     },
     audit::AuditEvent,
+    category::Category,
     extract::Listed,
-    ids::{CategoryId, UserId},
+    ids::{CategoryId, OrderId, UserId},
     page::{Asked, CursorKey, Filter, Kind, Sort},
 };
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 7] = [
+const LISTS: [&str; 9] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
     "/api/v1/invitations",
     "/api/v1/orders",
+    "/api/v1/orders/{id}/history",
     "/api/v1/products",
+    "/api/v1/products/deleted",
     "/api/v1/users",
 ];
 
@@ -38,9 +44,11 @@ macro_rules! of_each_list {
         $check::<ApiKey>(&mut app).await;
         $check::<AuditEvent>(&mut app).await;
         $check::<Category>(&mut app).await;
+        $check::<DeletedProduct>(&mut app).await;
         $check::<Invitation>(&mut app).await;
         $check::<Member>(&mut app).await;
         $check::<Order>(&mut app).await;
+        $check::<OrderStep>(&mut app).await;
         $check::<Product>(&mut app).await;
     }};
 }
@@ -57,10 +65,18 @@ async fn sorts<T: Listed>(app: &mut PgConnection) {
             let first = asked::<T>(std::slice::from_ref(&by)).await;
             Plan::of::<T>(app, &first).await.is_walked_in_order();
 
+            if T::LISTING.filters.iter().any(Filter::is_path) {
+                continue;
+            }
             let cursor = first.fetch::<T::Row, T>(app).await.unwrap().next_cursor.unwrap();
-            let after = Plan::of::<T>(app, &asked::<T>(&[by, ("cursor", cursor)]).await).await;
-            after.is_walked_in_order();
-            after.looks_up(column(sort.column));
+            let second = asked::<T>(&[by.clone(), ("cursor", cursor)]).await;
+            let cursor = second.fetch::<T::Row, T>(app).await.unwrap().prev_cursor.unwrap();
+            let back = asked::<T>(&[by, ("cursor", cursor)]).await;
+            for beside in [second, back] {
+                let plan = Plan::of::<T>(app, &beside).await;
+                plan.is_walked_in_order();
+                plan.looks_up(column(sort.column));
+            }
         }
     }
 }
@@ -118,7 +134,13 @@ async fn every_list_of_the_api_is_explained_here() {
 }
 
 async fn asked<T: Listed>(query: &[(&str, String)]) -> Asked {
-    let query: Vec<_> = query.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+    let mut query: Vec<_> = query.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+    // A list of one thing's parts is never asked for without it.
+    for path in T::LISTING.filters.iter().filter(|filter| filter.is_path()).map(with) {
+        if query.iter().all(|(name, _)| name != path.0) {
+            query.push((path.0.to_owned(), path.1));
+        }
+    }
     Asked::parse(T::LISTING, Crowd::gather().await.org.uuid(), &CursorKey([0; 32]), &query).unwrap()
 }
 
@@ -129,8 +151,8 @@ fn by(sort: &Sort) -> (&'static str, String) {
 /// With a value of the filter's kind; a plan for any value does not ask which.
 fn with(filter: &Filter) -> (&'static str, String) {
     let value = match filter.kind {
-        Kind::Id(parse) => {
-            let ids = [CategoryId::new().to_string(), UserId::new().to_string()];
+        Kind::Id(parse) | Kind::WithinId(parse) => {
+            let ids = [CategoryId::new().to_string(), UserId::new().to_string(), OrderId::new().to_string()];
             ids.into_iter().find(|id| parse(id).is_some()).unwrap()
         }
         Kind::Int => "500".to_owned(),

@@ -52,6 +52,10 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
             format!("{product}, 's' || i, 'n' || i % 5000, i % 1000, 'EUR', {category}, i % 50 > 0, {ago}"),
         ),
         (
+            "products (org_id, id, sku, name, price, currency, created_at, deleted_at)",
+            format!("{}, 's' || i % 5000, 'n', 1, 'EUR', {ago}, {ago}", id("gone", number)),
+        ),
+        (
             "orders (org_id, id, number, status, currency, total, placed_by_user, created_at)",
             format!(
                 "{order}, i, (array['placed', 'paid', 'fulfilled', 'cancelled', 'refunded'])[i % 5 + 1], \
@@ -62,6 +66,10 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
         (
             "order_lines (org_id, order_id, line, product_id, sku, name, quantity, unit_price, total)",
             format!("{order}, 1, {product}, 's', 'n', 1, 1, 1"),
+        ),
+        (
+            "order_history (org_id, id, order_id, status, at)",
+            format!("{}, {order}, 'placed', {ago}", id("step", number)),
         ),
         (
             "members (org_id, user_id, email, name, roles, status, created_at)",

@@ -116,6 +116,9 @@ impl Operation<'_> {
         let mut path = self.path.to_owned();
         for parameter in self.description["parameters"].as_array().map_or(&[][..], Vec::as_slice) {
             let name = parameter["name"].as_str().unwrap();
+            if parameter["in"] != "path" {
+                continue;
+            }
             let example = &self.document.resolve(&parameter["schema"])["examples"][0];
             let value = example.as_str().map_or("nothing".to_owned(), another_of_its_kind);
             path = path.replace(&format!("{{{name}}}"), &value);

@@ -40,6 +40,13 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
+    /// Where its `Link` with this relation leads (RFC 8288).
+    pub fn link(&self, relation: &str) -> Option<String> {
+        let ending = format!(">; rel=\"{relation}\"");
+        let link = self.header("link").split(", ").find_map(|link| link.strip_suffix(&ending))?;
+        Some(link.trim_start_matches('<').to_owned())
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }

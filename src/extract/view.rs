@@ -1,0 +1,104 @@
+//! Reading one resource: in the shape that was asked for, and not at all where the client has it already.
+
+use super::{ETag, Json, Listed, Shape};
+use crate::{
+    caller::Caller,
+    error::{Error, Result},
+    state::AppState,
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
+use sqlx::PgConnection;
+use std::marker::PhantomData;
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
+
+/// A request for one `T`.
+pub struct View<T: 'static> {
+    shape: Shape<T>,
+    /// `If-None-Match`.
+    known: Option<HeaderValue>,
+    caller: Caller,
+}
+
+impl<T: Listed + serde::Serialize> View<T> {
+    /// Fetches what is wanted along with it.
+    pub async fn expand(&self, connection: &mut PgConnection, resource: &mut T) -> Result<()> {
+        self.shape.expand(connection, self.caller.org(), std::slice::from_mut(resource)).await
+    }
+
+    /// Answers `resource` of this version: 304 where the client has it (RFC 9110, section 13.1.2). What is expanded
+    /// changes with more than the version, and has no tag.
+    pub fn answer(&self, version: i64, resource: &T) -> Result<Response> {
+        if !self.shape.expand.is_empty() {
+            return self.body(resource);
+        }
+        let tag: [(HeaderName, HeaderValue); 1] = ETag(version).into();
+        if self.known.as_ref().is_some_and(|known| names(known, &tag[0].1)) {
+            return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
+        }
+        Ok((tag, self.body(resource)?).into_response())
+    }
+
+    fn body(&self, resource: &T) -> Result<Response> {
+        if self.shape.is_whole() {
+            return Ok(Json(resource).into_response());
+        }
+        let mut resource = serde_json::to_value(resource).map_err(|error| Error::Internal(error.into()))?;
+        self.shape.cut(&mut resource);
+        Ok(Json(resource).into_response())
+    }
+}
+
+/// Compares weakly, as it is meant to be: a cache on the way may have weakened the tag.
+fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
+    let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else { return false };
+    known.trim() == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
+}
+
+impl<T: Listed> FromRequestParts<AppState> for View<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let query: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
+            .map_err(|_| Error::malformed("malformed_query", "the query string can't be read"))?;
+        let parameters = Shape::<T>::PARAMETERS;
+        if let Some((name, _)) = query.iter().find(|(name, _)| !parameters.contains(&name.as_str())) {
+            let detail = format!("{name:?} is no parameter here; there is {}", parameters.join(", "));
+            return Err(Error::malformed("unknown_parameter", detail));
+        }
+        let known = parts.headers.get(header::IF_NONE_MATCH).cloned();
+        Ok(Self { shape: Shape::of(&query, &caller)?, known, caller })
+    }
+}
+
+/// The parameters of a view, for its OpenAPI operation.
+pub struct ViewParams<T>(PhantomData<T>);
+
+impl<T: Listed> IntoParams for ViewParams<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        super::list::shape_params::<T>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_has_is_named_by_its_tag_weak_or_strong_alone_or_among_others() {
+        let tag = HeaderValue::from_static("\"7\"");
+        for known in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
+            assert!(names(&HeaderValue::from_static(known), &tag), "{known}");
+        }
+        for known in ["\"6\"", "7", "", "\"77\""] {
+            assert!(!names(&HeaderValue::from_static(known), &tag), "{known}");
+        }
+    }
+}
