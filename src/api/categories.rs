@@ -61,7 +61,7 @@ pub struct NewCategory {
 pub struct CategoryPatch {
     #[garde(inner(length(chars, min = 1, max = 200)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "Hand tools", min_length = 1, max_length = 200)]
+    #[schema(nullable = false, example = "Hand tools", min_length = 1, max_length = 200)]
     pub name: Option<String>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
@@ -97,7 +97,7 @@ async fn list_categories(db: TenantDb, list: List<Category>) -> Result<Response>
 /// Create a category
 #[utoipa::path(post, path = "/categories", tag = "categories", request_body = NewCategory,
     responses((status = 201, description = "It exists.", body = Category),
-              (status = 409, description = "The name is taken at this place of the tree.")))]
+              (status = 409, description = "The name is taken at this place of the tree (`name_taken`).")))]
 async fn create_category(db: TenantDb, Json(new): Json<NewCategory>) -> Result<Response> {
     let mut tx = db.begin().await?;
     let category = insert(&mut tx, &new).await?;
@@ -118,7 +118,7 @@ async fn get_category(db: TenantDb, Path(id): Path<CategoryId>) -> Result<Respon
 #[utoipa::path(patch, path = "/categories/{id}", tag = "categories", request_body = CategoryPatch,
     params(("id" = CategoryId, Path), IfMatch),
     responses((status = 200, description = "The changed category.", body = Category),
-              (status = 409, description = "The name is taken at this place of the tree.")))]
+              (status = 409, description = "The name is taken at this place of the tree (`name_taken`).")))]
 async fn update_category(
     db: TenantDb,
     Path(id): Path<CategoryId>,
@@ -141,7 +141,7 @@ async fn update_category(
 #[utoipa::path(delete, path = "/categories/{id}", tag = "categories",
     params(("id" = CategoryId, Path), IfMatch),
     responses((status = 204, description = "It is gone."),
-              (status = 409, description = "Something is still in it.")))]
+              (status = 409, description = "Something is still in it (`category_in_use`).")))]
 async fn delete_category(db: TenantDb, Path(id): Path<CategoryId>, expected: IfMatch) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
     expected.check(lock(&mut tx, id).await?.or_not_found()?)?;

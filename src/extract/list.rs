@@ -4,6 +4,7 @@ use crate::{
     authz::Field,
     caller::Caller,
     error::{Error, Result},
+    ids,
     page::{Asked, Kind, Listing, Page},
     state::AppState,
 };
@@ -140,7 +141,7 @@ fn object(kind: Type) -> ObjectBuilder {
 
 fn schema(kind: Kind) -> ObjectBuilder {
     match kind {
-        Kind::Id(_) => object(Type::String).max_length(Some(40)),
+        Kind::Id(read) => ids::schema_of(|text| read(text).is_some()),
         Kind::Int => object(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))),
         Kind::Bool => object(Type::Boolean),
         Kind::Time => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),

@@ -4,6 +4,7 @@ use super::{Door, public, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
     limits::record,
+    openapi::{COST, FURTHER},
     state::AppState,
 };
 use axum::routing::MethodRouter;
@@ -28,12 +29,6 @@ pub struct TenantRoutes {
     personal: bool,
     doors: Vec<(Option<Permission>, Option<u32>, Route)>,
 }
-
-/// In the documentation of an operation: permissions that its handler asks for, for some of what it does.
-pub const FURTHER: &str = "x-further-permissions";
-
-/// In the documentation of an operation: units of the tier's quotas that it takes.
-pub const COST: &str = "x-cost";
 
 impl TenantRoutes {
     /// Routes of `resource`, each behind a permission on it.

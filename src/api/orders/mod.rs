@@ -123,10 +123,11 @@ pub struct NewOrderLine {
 pub struct OrderPatch {
     #[garde(inner(length(chars, max = 2_000)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "Ring twice", max_length = 2_000)]
+    #[schema(nullable = false, example = "Ring twice", max_length = 2_000)]
     pub note: Option<String>,
     #[garde(dive)]
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub metadata: Option<MetadataPatch>,
 }
 
@@ -170,7 +171,7 @@ async fn list_orders(db: TenantDb, list: List<Order>) -> Result<Response> {
 #[utoipa::path(post, path = "/orders", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = String, Header, description = "Repeat it when you retry, and one order is placed.")),
     responses((status = 201, description = "It is placed.", body = Order),
-              (status = 409, description = "Out of stock, or the same key is still at work.")))]
+              (status = 409, description = "Out of stock, or the same key is still at work (`out_of_stock`, `in_flight`).")))]
 async fn place_order(
     db: TenantDb,
     caller: Caller,
@@ -238,7 +239,7 @@ async fn update_order(
 /// Mark an order as paid
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "orders", params(("id" = OrderId, Path)),
     responses((status = 200, description = "It is paid.", body = Order),
-              (status = 409, description = "It can't be paid in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be paid in its state; the answer names the lawful moves (`illegal_transition`).")))]
 async fn pay_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
     advance(&db, id, Move::Pay).await
 }
@@ -246,7 +247,7 @@ async fn pay_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<R
 /// Mark an order as fulfilled
 #[utoipa::path(post, path = "/orders/{id}/fulfil", tag = "orders", params(("id" = OrderId, Path)),
     responses((status = 200, description = "It is fulfilled.", body = Order),
-              (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves (`illegal_transition`).")))]
 async fn fulfil_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
     advance(&db, id, Move::Fulfil).await
 }
@@ -258,7 +259,7 @@ async fn fulfil_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Resul
     responses((status = 200, description = "It is cancelled.", body = Order),
               (status = 403, description = "It is another's order, or no order is yours to cancel; the answer names the \
                permission."),
-              (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves (`illegal_transition`).")))]
 async fn cancel_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
     advance(&db, id, Move::Cancel).await
 }
@@ -268,7 +269,7 @@ async fn cancel_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Resul
 /// Its stock is given back.
 #[utoipa::path(post, path = "/orders/{id}/refund", tag = "orders", params(("id" = OrderId, Path)),
     responses((status = 200, description = "It is refunded.", body = Order),
-              (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves (`illegal_transition`).")))]
 async fn refund_order(db: TenantDb, Path(id): Path<OrderId>, _: Action) -> Result<Response> {
     advance(&db, id, Move::Refund).await
 }
