@@ -60,7 +60,7 @@ def attempt(base, org, role, bearer, seconds, directory):
     print(f"\n-- {role} of {org}", flush=True)
     command = [
         os.path.join(os.path.dirname(sys.executable), "schemathesis"), "--config-file", CONFIG, "run", f"{base}/openapi.json",
-        "--checks", "all", "--workers", "2", "--no-color", "--max-time", str(seconds),
+        "--checks", "all", "--workers", "1", "--no-color", "--max-time", str(seconds),
         "--max-examples", "10", "--continue-on-failure", "--request-timeout", "30", "--suppress-health-check", "all",
         "--header", f"Authorization: Bearer {bearer}",
     ]

@@ -15,6 +15,11 @@ pub fn tighten(document: &mut Value) {
     schemas.for_each(|(_, schema)| bound(schema));
     for (_, _, operation) in super::each(document) {
         for parameter in super::parameters(operation) {
+            if parameter["name"] == "Idempotency-Key" {
+                parameter["schema"] = json!({
+                    "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$",
+                });
+            }
             bound(&mut parameter["schema"]);
         }
         let content = super::entries(operation, "/requestBody/content");
