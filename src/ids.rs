@@ -14,7 +14,11 @@ pub struct MalformedId {
 }
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)+) => {
+        /// Those of all ids.
+        const PREFIXES: &[&str] = &[$($prefix),+];
+
+        $(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
         #[sqlx(transparent)]
@@ -83,7 +87,8 @@ macro_rules! ids {
         }
 
         impl utoipa::ToSchema for $name {}
-    )+};
+        )+
+    };
 }
 
 ids! {
@@ -163,14 +168,28 @@ fn decode(text: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(bits))
 }
 
+/// The ids that `reads` reads, for a document.
+pub fn schema_of(reads: impl Fn(&str) -> bool) -> utoipa::openapi::ObjectBuilder {
+    let read = PREFIXES.iter().filter(|prefix| reads(&format!("{prefix}{EXAMPLE}"))).copied();
+    described(&read.collect::<Vec<_>>())
+}
+
 fn schema(prefix: &str) -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+    described(&[prefix]).into()
+}
+
+const EXAMPLE: &str = "_01jd8yq3c5f4x7t9k2m6n8p0rs";
+
+fn described(prefixes: &[&str]) -> utoipa::openapi::ObjectBuilder {
+    let (one, example) = (prefixes.join("|"), prefixes.first().copied().unwrap_or_default());
+    let one = if prefixes.len() == 1 { one } else { format!("({one})") };
+    let length = example.len() + 1 + LENGTH;
     utoipa::openapi::ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
-        .pattern(Some(format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")))
-        .examples([serde_json::json!(format!("{prefix}_01jd8yq3c5f4x7t9k2m6n8p0rs"))])
-        .min_length(Some(prefix.len() + 1 + LENGTH))
-        .max_length(Some(prefix.len() + 1 + LENGTH))
-        .into()
+        .pattern(Some(format!("^{one}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")))
+        .examples([serde_json::json!(format!("{example}{EXAMPLE}"))])
+        .min_length(Some(length))
+        .max_length(Some(length))
 }
 
 #[cfg(test)]

@@ -2,15 +2,21 @@
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 
 const MOST: usize = 50;
 const LONGEST_NAME: usize = 40;
 const LONGEST_TEXT: usize = 500;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({"colour": "red"}))]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
@@ -29,9 +35,32 @@ impl Metadata {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[schema(example = json!({"colour": null}))]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct MetadataPatch(BTreeMap<String, Option<String>>);
+
+impl PartialSchema for Metadata {
+    fn schema() -> RefOr<Schema> {
+        notes(SchemaType::new(Type::String), json!({"colour": "red"}))
+    }
+}
+
+impl ToSchema for Metadata {}
+
+impl PartialSchema for MetadataPatch {
+    fn schema() -> RefOr<Schema> {
+        notes(SchemaType::from_iter([Type::String, Type::Null]), json!({"colour": null}))
+    }
+}
+
+impl ToSchema for MetadataPatch {}
+
+fn notes(text: SchemaType, example: Value) -> RefOr<Schema> {
+    let name =
+        ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(LONGEST_NAME));
+    let text = ObjectBuilder::new().schema_type(text).max_length(Some(LONGEST_TEXT));
+    let notes = ObjectBuilder::new().property_names(Some(name)).additional_properties(Some(text));
+    notes.max_properties(Some(MOST)).examples([example]).into()
+}
 
 impl Validate for Metadata {
     type Context = ();

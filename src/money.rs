@@ -20,6 +20,16 @@ pub struct Money {
 /// (1,000 lines of 1,000 pieces).
 pub const MAX_AMOUNT: i64 = 1_000_000_000_000;
 
+/// The schema of a sum of amounts, which may be larger than any of them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described: it is told as `Money`")]
+pub struct Sum {
+    /// Minor units of the currency.
+    #[schema(example = 3998, minimum = 0)]
+    amount: i64,
+    currency: Currency,
+}
+
 /// An ISO 4217 code: three capital letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$", min_length = 3, max_length = 3)]

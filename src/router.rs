@@ -82,7 +82,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
 /// The document alone, for `insula openapi` and whoever generates clients. Sorted, since utoipa keeps
 /// extensions in no order: the same release prints the same text.
 pub fn document(public_url: &str) -> anyhow::Result<String> {
-    let document = serde_json::to_value(described(None, public_url).1)?;
+    let document = openapi::finish(&described(None, public_url).1)?;
     Ok(serde_json::to_string_pretty(&document)?)
 }
 

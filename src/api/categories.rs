@@ -50,7 +50,7 @@ pub struct NewCategory {
 pub struct CategoryPatch {
     #[garde(inner(length(chars, min = 1, max = 200)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "Hand tools", min_length = 1, max_length = 200)]
+    #[schema(nullable = false, example = "Hand tools", min_length = 1, max_length = 200)]
     pub name: Option<String>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
@@ -86,7 +86,8 @@ async fn list_categories(db: TenantDb, list: List<Category>) -> Result<Response>
 /// Create a category
 #[utoipa::path(post, path = "/categories", tag = "categories", request_body = NewCategory, params(IdempotencyKey),
     responses((status = 201, description = "It exists.", body = Category),
-              (status = 409, description = "The name is taken at this place of the tree.")))]
+              (status = 409, description = "The name is taken at this place of the tree, or the same key is still at work \
+                                            (`name_taken`, `in_flight`).")))]
 async fn create_category(
     db: TenantDb,
     caller: Caller,
@@ -119,7 +120,7 @@ async fn get_category(db: TenantDb, Path(id): Path<CategoryId>, view: View<Categ
 #[utoipa::path(patch, path = "/categories/{id}", tag = "categories", request_body = CategoryPatch,
     params(("id" = CategoryId, Path), IfMatch),
     responses((status = 200, description = "The changed category.", body = Category),
-              (status = 409, description = "The name is taken at this place of the tree.")))]
+              (status = 409, description = "The name is taken at this place of the tree (`name_taken`).")))]
 async fn update_category(
     db: TenantDb,
     Path(id): Path<CategoryId>,
@@ -142,7 +143,7 @@ async fn update_category(
 #[utoipa::path(delete, path = "/categories/{id}", tag = "categories",
     params(("id" = CategoryId, Path), IfMatch),
     responses((status = 204, description = "It is gone."),
-              (status = 409, description = "Something is still in it.")))]
+              (status = 409, description = "Something is still in it (`category_in_use`).")))]
 async fn delete_category(db: TenantDb, Path(id): Path<CategoryId>, expected: IfMatch) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
     expected.check(lock(&mut tx, id).await?.or_not_found()?)?;

@@ -3,8 +3,8 @@
 use crate::{
     authz::{Permission, Resource::Roles},
     extract::Json,
-    middleware::{FURTHER, TenantRoutes},
-    openapi::operations,
+    middleware::TenantRoutes,
+    openapi::{FURTHER, operations},
 };
 use axum::Extension;
 use serde::Serialize;

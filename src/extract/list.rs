@@ -5,6 +5,7 @@ use crate::{
     authz::Field,
     caller::Caller,
     error::{Error, Result},
+    ids,
     page::{Asked, Kind, Listing, Page},
     prefer::{Prefer, applied},
     state::AppState,
@@ -169,7 +170,10 @@ impl<T: Listed> IntoParams for ListParams<T> {
         ];
         let filters = T::LISTING.filters.iter().filter(|filter| !filter.is_path());
         let filters = filters.map(|filter| parameter(filter.name, filter.about, schema(filter.kind)));
-        common.into_iter().chain(shape_params::<T>()).chain(filters).collect()
+        let count = object(Type::String).max_length(Some(200)).examples(["count=exact"]);
+        let mut count = parameter("Prefer", "`count=exact`: how many there are on all pages.", count);
+        count.parameter_in = ParameterIn::Header;
+        common.into_iter().chain(shape_params::<T>()).chain(filters).chain([count]).collect()
     }
 }
 
@@ -194,7 +198,7 @@ fn object(kind: Type) -> ObjectBuilder {
 
 fn schema(kind: Kind) -> ObjectBuilder {
     match kind {
-        Kind::Id(_) | Kind::WithinId(_) => object(Type::String).max_length(Some(40)),
+        Kind::Id(read) | Kind::WithinId(read) => ids::schema_of(|text| read(text).is_some()),
         Kind::Int => object(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))),
         Kind::Bool => object(Type::Boolean),
         Kind::Time => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),

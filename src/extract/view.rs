@@ -15,7 +15,11 @@ use sqlx::PgConnection;
 use std::marker::PhantomData;
 use utoipa::{
     IntoParams,
-    openapi::path::{Parameter, ParameterIn},
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
 };
 
 /// A request for one `T`.
@@ -83,7 +87,13 @@ pub struct ViewParams<T>(PhantomData<T>);
 
 impl<T: Listed> IntoParams for ViewParams<T> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        super::list::shape_params::<T>()
+        let known = ParameterBuilder::new()
+            .name("If-None-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("The ETag that one has: 304 where it is still the one."))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(200))));
+        super::list::shape_params::<T>().into_iter().chain([known.build()]).collect()
     }
 }
 

@@ -20,7 +20,7 @@ mod security_headers;
 mod trace;
 
 pub use authenticate::identify;
-pub use routes::{COST, FURTHER, PublicRoutes, TenantRoutes};
+pub use routes::{PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};
 use axum::{

@@ -4,6 +4,7 @@ use super::{Door, public, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
     limits::record,
+    openapi::{COST, FURTHER},
     state::AppState,
 };
 use axum::routing::MethodRouter;
@@ -29,12 +30,6 @@ pub struct TenantRoutes {
     has_trials: bool,
     doors: Vec<(Option<Permission>, Option<u32>, Route)>,
 }
-
-/// In the documentation of an operation: permissions that its handler asks for, for some of what it does.
-pub const FURTHER: &str = "x-further-permissions";
-
-/// In the documentation of an operation: units of the tier's quotas that it takes.
-pub const COST: &str = "x-cost";
 
 impl TenantRoutes {
     /// Routes of `resource`, each behind a permission on it.
@@ -227,11 +222,9 @@ fn answer_common(operation: &mut Operation) {
             RefOr::Ref(_) => false,
         })
     };
-    let (in_path, in_query, if_match) = (
-        has(ParameterIn::Path, None),
-        has(ParameterIn::Query, None),
-        has(ParameterIn::Header, Some("If-Match")),
-    );
+    let (in_path, in_query) = (has(ParameterIn::Path, None), has(ParameterIn::Query, None));
+    let [if_match, if_none_match] =
+        ["If-Match", "If-None-Match"].map(|name| has(ParameterIn::Header, Some(name)));
     if operation.request_body.is_some() {
         answer(operation, "400", "The body is no JSON.");
         answer(operation, "413", "The body is too large.");
@@ -243,6 +236,9 @@ fn answer_common(operation: &mut Operation) {
     }
     if in_path {
         answer(operation, "404", "There is none, or it is not yours to know.");
+    }
+    if if_none_match {
+        answer(operation, "304", "It is as `If-None-Match` knows it.");
     }
     if if_match {
         answer(operation, "412", "It has changed since the version that If-Match names.");

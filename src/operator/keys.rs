@@ -85,7 +85,7 @@ async fn list_platform_keys(State(state): State<AppState>) -> Result<Json<Platfo
 /// good until they expire, unless they are revoked. Needs a sign-in at most five minutes old.
 #[utoipa::path(post, path = "/keys/rotate", tag = "operator: keys", request_body = KeyRotation,
     responses((status = 200, description = "The keys after it.", body = PlatformKeyList),
-              (status = 409, description = "The standby was published too lately to be known everywhere.")))]
+              (status = 409, description = "The standby was published too lately to be known everywhere (`standby_too_young`).")))]
 async fn rotate_platform_keys(
     State(state): State<AppState>,
     FreshlySignedIn(operator): FreshlySignedIn,

@@ -51,7 +51,8 @@ pub struct PlatformLimits {
 /// What is enforced for them at this moment, each with its source: the tier and its version, or an override. Charges
 /// nobody.
 #[utoipa::path(get, path = "/limits", tag = "operator: limits", params(Principal),
-    responses((status = 200, description = "Every policy that applies, and what is left of it.", body = PlatformLimits)))]
+    responses((status = 200, description = "Every policy that applies, and what is left of it.", body = PlatformLimits),
+              (status = 404, description = "There is no such organisation, member or key.")))]
 async fn get_platform_limits(
     State(state): State<AppState>,
     Query(Principal { org, user, api_key }): Query<Principal>,

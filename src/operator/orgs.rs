@@ -131,7 +131,7 @@ async fn get_platform_org(State(state): State<AppState>, Path(id): Path<OrgId>) 
 #[utoipa::path(patch, path = "/orgs/{id}", tag = "operator: orgs", request_body = PlatformOrgPatch,
     params(("id" = OrgId, Path)),
     responses((status = 200, description = "The changed organisation.", body = PlatformOrg),
-              (status = 409, description = "It is the platform's own organisation.")))]
+              (status = 409, description = "It is the platform's own organisation (`built_in`).")))]
 async fn update_platform_org(
     State(state): State<AppState>,
     caller: Caller,

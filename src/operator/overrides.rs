@@ -156,7 +156,7 @@ async fn get_override(State(state): State<AppState>, Path(id): Path<OverrideId>)
 /// limit's `source`.
 #[utoipa::path(post, path = "/overrides", tag = "operator: overrides", request_body = NewOverride,
     responses((status = 201, description = "The override.", body = Override, headers(("Location" = String))),
-              (status = 409, description = "There is one of the same policy for the same, or it is the platform's own organisation.")))]
+              (status = 409, description = "There is one of the same policy for the same, or it is the platform's own organisation (`override_exists`, `built_in`).")))]
 async fn create_override(
     State(state): State<AppState>,
     caller: Caller,
@@ -187,7 +187,7 @@ async fn create_override(
 /// End an override now
 #[utoipa::path(delete, path = "/overrides/{id}", tag = "operator: overrides", params(("id" = OverrideId, Path)),
     responses((status = 204, description = "It holds no longer."),
-              (status = 409, description = "It has ended already.")))]
+              (status = 409, description = "It has ended already (`override_ended`).")))]
 async fn end_override(
     State(state): State<AppState>,
     caller: Caller,

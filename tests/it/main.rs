@@ -24,6 +24,7 @@ mod decisions;
 mod dev_server;
 mod doors;
 mod email;
+mod examples;
 mod explain;
 mod floors;
 mod invitations;

@@ -8,6 +8,8 @@ use std::{collections::BTreeSet, process::Command};
 async fn the_document_is_the_one_that_was_agreed_on() {
     let Document(mut served) = Document::of(&TestApp::start().await).await;
     served["servers"] = Value::Null;
+    served["info"]["contact"] = Value::Null;
+    leave_out_what_follows(&mut served);
     let text = serde_json::to_string_pretty(&served).unwrap();
     insta::with_settings!({
         description => "meant to change? INSTA_UPDATE=always make test T=openapi writes it anew, to be committed",
@@ -15,14 +17,34 @@ async fn the_document_is_the_one_that_was_agreed_on() {
     }, { insta::assert_snapshot!(text) });
 }
 
+/// Code samples and problems are made from the rest of the document, and have tests of their own.
+fn leave_out_what_follows(document: &mut Value) {
+    for (_, item) in document["paths"].as_object_mut().unwrap() {
+        for (_, operation) in item.as_object_mut().unwrap() {
+            operation.as_object_mut().unwrap().remove("x-codeSamples");
+            for (_, response) in operation["responses"].as_object_mut().unwrap() {
+                if let Some(problem) = response.pointer_mut("/content/application~1problem+json") {
+                    problem.as_object_mut().unwrap().remove("examples");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_command_prints_what_the_server_serves_but_for_where_that_is() {
     let Document(served) = Document::of(&TestApp::start().await).await;
     let printed = print("http://elsewhere.test");
-    let mut moved: Value = serde_json::from_str(&printed).unwrap();
+    let moved: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(served["servers"][0]["url"], "http://insula.test");
     assert_eq!(moved["servers"][0]["url"], "http://elsewhere.test");
-    moved["servers"] = served["servers"].clone();
+    assert!(
+        moved["paths"]["/api/v1/me"]["get"]["x-codeSamples"]
+            .to_string()
+            .contains("http://elsewhere.test/api")
+    );
+    let moved: Value =
+        serde_json::from_str(&printed.replace("http://elsewhere.test", "http://insula.test")).unwrap();
     assert_eq!(moved, served);
 }
 

@@ -109,12 +109,12 @@ pub struct NewApiKey {
 pub struct ApiKeyPatch {
     #[garde(inner(length(chars, min = 1, max = 100)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "shop frontend", min_length = 1, max_length = 100)]
+    #[schema(nullable = false, example = "shop frontend", min_length = 1, max_length = 100)]
     pub name: Option<String>,
     /// The networks that it may be used from, as CIDR or single addresses; any where empty.
     #[garde(inner(length(max = 100), inner(custom(network))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = json!(["203.0.113.0/24", "2001:db8::7"]), max_items = 100)]
+    #[schema(nullable = false, example = json!(["203.0.113.0/24", "2001:db8::7"]), max_items = 100)]
     pub allowed_ips: Option<Vec<String>>,
 }
 
@@ -196,7 +196,7 @@ async fn list_api_keys(db: TenantDb, list: List<ApiKey>) -> Result<Response> {
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat it when you retry, and one key is made.")),
     responses((status = 201, description = "The key, this once.", body = CreatedApiKey),
               (status = 409, description = "There are too many keys, or a request with the same Idempotency-Key has made \
-                                            one: the answer names it.")))]
+                                            one: the answer names it (`too_many_api_keys`, `already_created`).")))]
 async fn create_api_key(
     db: TenantDb,
     caller: Caller,
@@ -308,7 +308,8 @@ async fn revoke_api_key(
            ("Idempotency-Key" = Option<String>, Header, description = "Repeat it when you retry, and one key is made.")),
     responses((status = 201, description = "The new key, this once.", body = CreatedApiKey),
               (status = 409, description = "It is revoked or was rotated before, there are too many keys, or a request \
-                                            with the same Idempotency-Key has made one: the answer names it.")))]
+                                            with the same Idempotency-Key has made one: the answer names it \
+                                            (`key_revoked`, `key_rotated`, `too_many_api_keys`, `already_created`).")))]
 async fn rotate_api_key(
     State(state): State<AppState>,
     db: TenantDb,

@@ -46,7 +46,7 @@ pub struct NewEmail {
 /// With the token from the mail, once. Of a change of address it takes both, in either order.
 #[utoipa::path(post, path = "/auth/email/verify", tag = "auth", request_body = EmailToken,
     responses((status = 204, description = "Confirmed."),
-              (status = 409, description = "Somebody has signed up with the new address meanwhile."),
+              (status = 409, description = "Somebody has signed up with the new address meanwhile (`email_taken`)."),
               (status = 422, description = "The token is no good (any more).")))]
 pub async fn verify_email(
     State(state): State<AppState>,

@@ -59,9 +59,9 @@ pub struct Acceptance {
 #[utoipa::path(post, path = "/auth/invitations/accept", tag = "auth", request_body = Acceptance,
     responses((status = 200, description = "Signed in, as who one was before.", body = Session),
               (status = 201, description = "Signed up, and signed in.", body = Session),
-              (status = 401, description = "The token opens no invitation (any more), or the password is wrong."),
+              (status = 401, description = "The token opens no invitation (any more), or the password is wrong (`invalid_invitation`, `invalid_credentials`, `invalid_token`)."),
               (status = 403, description = "Somebody else than the one invited is signed in."),
-              (status = 409, description = "The address has just been registered."),
+              (status = 409, description = "The address has just been registered (`email_taken`)."),
               (status = 429, description = "Too many attempts, from this address or at this account.")))]
 pub async fn accept_invitation(
     State(state): State<AppState>,

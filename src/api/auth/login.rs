@@ -42,7 +42,7 @@ pub struct Login {
 /// code to `/auth/login/totp`.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login,
     responses((status = 200, description = "Signed in.", body = Session),
-              (status = 401, description = "The address or the password is wrong, or a code is needed besides."),
+              (status = 401, description = "The address or the password is wrong, or a code is needed besides (`invalid_credentials`, `mfa_required`)."),
               (status = 403, description = "The user is no member of that organisation."),
               (status = 429, description = "Too many attempts, from this address or at this account.")))]
 pub async fn login(

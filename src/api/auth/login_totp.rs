@@ -45,7 +45,7 @@ pub async fn challenge(state: &AppState, user: UserId, org: Option<&str>, trail:
 /// Sign in with a second factor
 #[utoipa::path(post, path = "/auth/login/totp", tag = "auth", request_body = LoginTotp,
     responses((status = 200, description = "Signed in.", body = Session),
-              (status = 401, description = "The code is wrong or was used, or the challenge is no good any more."),
+              (status = 401, description = "The code is wrong or was used, or the challenge is no good any more (`invalid_code`, `invalid_challenge`)."),
               (status = 403, description = "The user is no member of the organisation that was asked for."),
               (status = 429, description = "Too many attempts, from this address or at this account.")))]
 pub async fn login_totp(

@@ -96,7 +96,7 @@ pub async fn reset_password(
 /// Ends every other session of yours.
 #[utoipa::path(post, path = "/me/password", tag = "me", request_body = NewPassword,
     responses((status = 204, description = "The password is changed."),
-              (status = 409, description = "It was changed by somebody else at the same time."),
+              (status = 409, description = "It was changed by somebody else at the same time (`password_changed`)."),
               (status = 422, description = "The current password is wrong, or the new one too easy to guess.")))]
 pub async fn change_password(
     State(state): State<AppState>,

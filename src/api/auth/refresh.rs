@@ -38,7 +38,7 @@ pub struct Switch {
 /// Trades a refresh token for a new pair. Using an old one again ends the session: it may be stolen.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = Refresh,
     responses((status = 200, description = "A new pair of tokens.", body = Session),
-              (status = 401, description = "The token is unknown, used, expired or revoked."),
+              (status = 401, description = "The token is unknown, used, expired or revoked (`invalid_refresh_token`)."),
               (status = 403, description = "The user is no active member of the organisation any more.")))]
 pub async fn refresh(
     State(state): State<AppState>,

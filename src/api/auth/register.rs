@@ -48,7 +48,7 @@ pub struct NewAccount {
 /// Makes a user, their organisation on the sign-up tier, and its sandbox; and sends a mail to confirm the address.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = NewAccount,
     responses((status = 201, description = "Signed up, and signed in.", body = Session),
-              (status = 409, description = "The e-mail address is registered.")))]
+              (status = 409, description = "The e-mail address is registered (`email_taken`).")))]
 pub async fn register(
     State(state): State<AppState>,
     trail: Trail,

@@ -119,7 +119,7 @@ async fn list_invitations(
 /// sign-in at most five minutes old.
 #[utoipa::path(post, path = "/invitations", tag = "invitations", request_body = NewInvitation,
     responses((status = 201, description = "The invitation is on its way.", body = Invitation),
-              (status = 409, description = "The address is invited or a member already, or too many are pending.")))]
+              (status = 409, description = "The address is invited or a member already, or too many are pending (`already_invited`, `already_member`, `too_many_pending`, `sandbox`).")))]
 async fn create_invitation(
     State(state): State<AppState>,
     db: TenantDb,
@@ -171,7 +171,7 @@ async fn get_invitation(
 /// With a new link and seven more days; the link sent before is dead.
 #[utoipa::path(post, path = "/invitations/{id}/resend", tag = "invitations", params(("id" = InvitationId, Path)),
     responses((status = 200, description = "The invitation is on its way again.", body = Invitation),
-              (status = 409, description = "It has been accepted or revoked.")))]
+              (status = 409, description = "It has been accepted or revoked (`already_accepted`, `revoked`).")))]
 async fn resend_invitation(
     State(state): State<AppState>,
     db: TenantDb,
@@ -198,7 +198,7 @@ async fn resend_invitation(
 /// Its link is dead at once.
 #[utoipa::path(delete, path = "/invitations/{id}", tag = "invitations", params(("id" = InvitationId, Path)),
     responses((status = 204, description = "It is revoked."),
-              (status = 409, description = "It has been accepted: remove the member.")))]
+              (status = 409, description = "It has been accepted: remove the member (`already_accepted`).")))]
 async fn revoke_invitation(db: TenantDb, trail: Trail, Path(id): Path<InvitationId>) -> Result<StatusCode> {
     let mut turn = db.in_turn().await?;
     let invitation = store::select(&mut turn.tx, id).await?.or_not_found()?;

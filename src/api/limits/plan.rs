@@ -5,8 +5,7 @@ use crate::{
     error::{Error, Flaw, Result},
     extract::Json,
     limits::{Batch, Forecast},
-    middleware::COST,
-    openapi::operations,
+    openapi::{COST, operations},
     state::AppState,
 };
 use axum::{Extension, extract::State};

@@ -155,7 +155,7 @@ pub async fn export_me(
 /// Orders and the audit keep your bare id. An organisation that has no other owner must be handed over or deleted first.
 #[utoipa::path(delete, path = "/me", tag = "me", request_body = AccountDeletion,
     responses((status = 204, description = "It has ended."),
-              (status = 409, description = "An organisation would be left without an owner; the answer names it.")))]
+              (status = 409, description = "An organisation would be left without an owner; the answer names it (`last_owner`).")))]
 pub async fn delete_me(
     State(state): State<AppState>,
     FreshlySignedIn(SignedIn { user, .. }): FreshlySignedIn,

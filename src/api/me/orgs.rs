@@ -64,7 +64,7 @@ pub async fn list_my_orgs(
 /// You own it, and it has a sandbox; switch to it to work in it.
 #[utoipa::path(post, path = "/me/orgs", tag = "me", request_body = NewOrganisation,
     responses((status = 201, description = "It exists, on the sign-up tier.", body = MyOrg),
-              (status = 409, description = "You own as many as one person may.")))]
+              (status = 409, description = "You own as many as one person may (`too_many_orgs`).")))]
 pub async fn create_my_org(
     State(state): State<AppState>,
     SignedIn { user, .. }: SignedIn,
@@ -110,7 +110,7 @@ pub async fn get_my_org(
 /// Its tokens are refused from then on.
 #[utoipa::path(delete, path = "/me/orgs/{id}", tag = "me", params(("id" = OrgId, Path)),
     responses((status = 204, description = "You are no member of it any more."),
-              (status = 409, description = "Nobody else owns it, or you would be left without any.")))]
+              (status = 409, description = "Nobody else owns it, or you would be left without any (`last_owner`, `last_org`).")))]
 pub async fn leave_org(
     State(state): State<AppState>,
     SignedIn { user, .. }: SignedIn,

@@ -78,7 +78,7 @@ pub async fn get_totp(State(state): State<AppState>, signed_in: SignedIn) -> Res
 /// Nothing is asked for until a code has been confirmed. Needs a sign-in at most five minutes old.
 #[utoipa::path(post, path = "/me/totp", tag = "me",
     responses((status = 201, description = "A secret for the authenticator app.", body = Enrolment),
-              (status = 409, description = "There is a second factor already.")))]
+              (status = 409, description = "There is a second factor already (`already_enrolled`).")))]
 pub async fn enrol_totp(
     State(state): State<AppState>,
     FreshlySignedIn(signed_in): FreshlySignedIn,
@@ -101,7 +101,7 @@ pub async fn enrol_totp(
 /// next refresh on.
 #[utoipa::path(post, path = "/me/totp/confirm", tag = "me", request_body = SecondFactorCode,
     responses((status = 200, description = "It is set up.", body = RecoveryCodes),
-              (status = 409, description = "There is a second factor already, or none was begun."),
+              (status = 409, description = "There is a second factor already, or none was begun (`already_enrolled`, `not_enrolled`)."),
               (status = 429, description = "Too many attempts at this account.")))]
 pub async fn confirm_totp(
     State(state): State<AppState>,
@@ -135,7 +135,7 @@ pub async fn confirm_totp(
 /// Needs a code, and a sign-in at most five minutes old.
 #[utoipa::path(delete, path = "/me/totp", tag = "me", request_body = SecondFactorCode,
     responses((status = 204, description = "Signing in asks for the password alone."),
-              (status = 409, description = "There is none."),
+              (status = 409, description = "There is none (`not_enrolled`)."),
               (status = 429, description = "Too many attempts at this account.")))]
 pub async fn disable_totp(
     State(state): State<AppState>,
@@ -156,7 +156,7 @@ pub async fn disable_totp(
 /// Those before are good no more.
 #[utoipa::path(post, path = "/me/totp/recovery-codes", tag = "me", request_body = SecondFactorCode,
     responses((status = 200, description = "A new set.", body = RecoveryCodes),
-              (status = 409, description = "There is no second factor."),
+              (status = 409, description = "There is no second factor (`not_enrolled`)."),
               (status = 429, description = "Too many attempts at this account.")))]
 pub async fn renew_recovery_codes(
     State(state): State<AppState>,

@@ -20,7 +20,7 @@ use crate::{
     ids::{OrderId, ProductId},
     metadata::{Metadata, MetadataPatch},
     middleware::TenantRoutes,
-    money::Money,
+    money::{Money, Sum},
     page::{Filter, Kind, Listing, Page, Sort},
 };
 use axum::{
@@ -57,6 +57,7 @@ pub struct Order {
     pub status: OrderStatus,
     #[schema(max_items = 100)]
     pub lines: Vec<OrderLine>,
+    #[schema(value_type = Sum)]
     pub total: Money,
     /// The user or API key that placed it.
     #[schema(example = "usr_01jd8yq3c5f4x7t9k2m6n8p0rs", max_length = 40)]
@@ -83,6 +84,7 @@ pub struct OrderLine {
     #[schema(example = 2, minimum = 1)]
     pub quantity: i32,
     pub unit_price: Money,
+    #[schema(value_type = Sum)]
     pub total: Money,
 }
 
@@ -127,10 +129,11 @@ pub struct NewOrderLine {
 pub struct OrderPatch {
     #[garde(inner(length(chars, max = 2_000)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "Ring twice", max_length = 2_000)]
+    #[schema(nullable = false, example = "Ring twice", max_length = 2_000)]
     pub note: Option<String>,
     #[garde(dive)]
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub metadata: Option<MetadataPatch>,
 }
 
@@ -174,7 +177,7 @@ async fn list_orders(db: TenantDb, list: List<Order>) -> Result<Response> {
 #[utoipa::path(post, path = "/orders", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = String, Header, description = "Repeat it when you retry, and one order is placed.")),
     responses((status = 201, description = "It is placed.", body = Order),
-              (status = 409, description = "Out of stock, or the same key is still at work.")))]
+              (status = 409, description = "Out of stock, or the same key is still at work (`out_of_stock`, `in_flight`).")))]
 async fn place_order(
     db: TenantDb,
     caller: Caller,
@@ -231,7 +234,8 @@ async fn update_order(
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "orders",
     params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is paid.", body = Order),
-              (status = 409, description = "It can't be paid in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be paid in its state; the answer names the lawful moves \
+                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
 async fn pay_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
@@ -245,7 +249,8 @@ async fn pay_order(
 #[utoipa::path(post, path = "/orders/{id}/fulfil", tag = "orders",
     params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is fulfilled.", body = Order),
-              (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves \
+                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
 async fn fulfil_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
@@ -263,7 +268,8 @@ async fn fulfil_order(
     responses((status = 200, description = "It is cancelled.", body = Order),
               (status = 403, description = "It is another's order, or no order is yours to cancel; the answer names the \
                permission."),
-              (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves \
+                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
 async fn cancel_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
@@ -279,7 +285,8 @@ async fn cancel_order(
 #[utoipa::path(post, path = "/orders/{id}/refund", tag = "orders",
     params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is refunded.", body = Order),
-              (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves.")))]
+              (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves \
+                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
 async fn refund_order(
     db: TenantDb,
     Path(id): Path<OrderId>,

@@ -30,7 +30,7 @@ pub struct Deletion {
 /// while, in which an operator can restore it. Takes a sign-in at most five minutes old.
 #[utoipa::path(delete, path = "/org", tag = "org", request_body = Deletion,
     responses((status = 204, description = "It is deleted."),
-              (status = 409, description = "It is the only one that you are in.")))]
+              (status = 409, description = "It is the only one that you are in (`last_org`).")))]
 pub async fn delete_org(
     State(state): State<AppState>,
     db: TenantDb,

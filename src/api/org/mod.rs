@@ -51,23 +51,23 @@ pub struct OwnOrg {
 pub struct OrgPatch {
     #[garde(inner(length(chars, min = 1, max = 200)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "Acme Ltd", min_length = 1, max_length = 200)]
+    #[schema(nullable = false, example = "Acme Ltd", min_length = 1, max_length = 200)]
     pub name: Option<String>,
     /// Members must sign in with a second factor. Whoever sets it must have done so.
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = false)]
+    #[schema(nullable = false, example = false)]
     pub require_mfa: Option<bool>,
     /// Members must have confirmed their e-mail address. Whoever sets it must have done so.
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = false)]
+    #[schema(nullable = false, example = false)]
     pub require_verified_email: Option<bool>,
     /// The networks that members and API keys must come from, as CIDR or single addresses, your own among them; any
     /// where empty.
     #[garde(inner(length(max = 100), inner(custom(network))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = json!([]), max_items = 100)]
+    #[schema(nullable = false, example = json!([]), max_items = 100)]
     pub allowed_ips: Option<Vec<String>>,
 }
 

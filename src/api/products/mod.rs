@@ -118,34 +118,37 @@ pub struct NewProduct {
 pub struct ProductPatch {
     #[garde(inner(length(chars, min = 1, max = 64)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "COG-2", min_length = 1, max_length = 64)]
+    #[schema(nullable = false, example = "COG-2", min_length = 1, max_length = 64)]
     pub sku: Option<String>,
     #[garde(inner(length(chars, min = 1, max = 200)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "Small cog", min_length = 1, max_length = 200)]
+    #[schema(nullable = false, example = "Small cog", min_length = 1, max_length = 200)]
     pub name: Option<String>,
     #[garde(inner(length(chars, max = 10_000)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(max_length = 10_000)]
+    #[schema(nullable = false, max_length = 10_000)]
     pub description: Option<String>,
     #[garde(dive)]
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub price: Option<Money>,
     #[garde(dive)]
     #[serde(default, deserialize_with = "given")]
     pub cost: Option<Option<Money>>,
     #[garde(inner(range(min = 0)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = 40, minimum = 0)]
+    #[schema(nullable = false, example = 40, minimum = 0)]
     pub stock: Option<i32>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
     pub category_id: Option<Option<CategoryId>>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub is_active: Option<bool>,
     #[garde(dive)]
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub metadata: Option<MetadataPatch>,
 }
 
@@ -245,7 +248,7 @@ async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
 /// With a cost only for whoever may see it.
 #[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct, params(IdempotencyKey),
     responses((status = 201, description = "It exists.", body = Product),
-              (status = 409, description = "The sku is taken.")))]
+              (status = 409, description = "The sku is taken, or the same key is still at work (`sku_taken`, `in_flight`).")))]
 async fn create_product(
     db: TenantDb,
     key: Option<IdempotencyKey>,
@@ -283,7 +286,7 @@ async fn get_product(db: TenantDb, Path(id): Path<ProductId>, view: View<Product
 #[utoipa::path(patch, path = "/products/{id}", tag = "products", request_body = ProductPatch,
     params(("id" = ProductId, Path), IfMatch),
     responses((status = 200, description = "The changed product.", body = Product),
-              (status = 409, description = "The sku is taken.")))]
+              (status = 409, description = "The sku is taken (`sku_taken`).")))]
 async fn update_product(
     db: TenantDb,
     Path(id): Path<ProductId>,
@@ -328,7 +331,7 @@ async fn list_deleted_products(db: TenantDb, list: List<DeletedProduct>) -> Resu
 /// As it was, for 30 days after it was deleted.
 #[utoipa::path(post, path = "/products/{id}/restore", tag = "products", params(("id" = ProductId, Path)),
     responses((status = 200, description = "The product, which is back.", body = Product),
-              (status = 409, description = "It is not deleted, or another product has its sku by now.")))]
+              (status = 409, description = "It is not deleted, or another product has its sku by now (`not_deleted`, `sku_taken`).")))]
 async fn restore_product(db: TenantDb, Path(id): Path<ProductId>, _: Nothing) -> Result<Response> {
     let (mut tx, caller) = db.begin_as().await?;
     let product = store::restore(&mut tx, id).await?;

@@ -113,23 +113,23 @@ pub struct RolePatch {
     /// Members and roles that have it by its old name have it by the new one.
     #[garde(inner(custom(is_name)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = "senior-clerk", pattern = "^[a-z][a-z0-9_-]{0,39}$")]
+    #[schema(nullable = false, example = "senior-clerk", pattern = "^[a-z][a-z0-9_-]{0,39}$")]
     pub name: Option<String>,
     #[garde(inner(length(chars, max = 500)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(max_length = 500)]
+    #[schema(nullable = false, max_length = 500)]
     pub description: Option<String>,
     #[garde(inner(length(max = 20), inner(length(bytes, max = 40))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = json!(["viewer"]), max_items = 20)]
+    #[schema(nullable = false, example = json!(["viewer"]), max_items = 20)]
     pub inherits: Option<Vec<String>>,
     #[garde(inner(length(max = 200), inner(length(bytes, max = 60))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = json!(["orders:create", "orders:pay"]), max_items = 200)]
+    #[schema(nullable = false, example = json!(["orders:create", "orders:pay"]), max_items = 200)]
     pub permissions: Option<Vec<String>>,
     #[garde(inner(length(max = 200), inner(length(bytes, max = 60))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(max_items = 200)]
+    #[schema(nullable = false, max_items = 200)]
     pub denied: Option<Vec<String>>,
 }
 
@@ -156,7 +156,7 @@ async fn list_roles(db: TenantDb) -> Result<Json<AllRoles>> {
 /// Of permissions that you hold yourself, and of roles that hold no more than you do.
 #[utoipa::path(post, path = "/roles", tag = "roles", request_body = NewRole,
     responses((status = 201, description = "It exists; nobody holds it yet.", body = Role),
-              (status = 409, description = "The name is taken.")))]
+              (status = 409, description = "The name is taken (`role_taken`).")))]
 async fn create_role(
     State(state): State<AppState>,
     db: TenantDb,
@@ -195,7 +195,7 @@ async fn get_role(db: TenantDb, Path(id): Path<RoleId>) -> Result<Response> {
 #[utoipa::path(patch, path = "/roles/{id}", tag = "roles", request_body = RolePatch,
     params(("id" = RoleId, Path), IfMatch),
     responses((status = 200, description = "The changed role.", body = Role),
-              (status = 409, description = "The name is taken, or the role is built in.")))]
+              (status = 409, description = "The name is taken, or the role is built in (`role_taken`, `built_in`, `last_owner`).")))]
 async fn update_role(
     State(state): State<AppState>,
     db: TenantDb,
@@ -234,7 +234,7 @@ async fn update_role(
 /// Its members get the role that `move_to` names. A role that others inherit stays.
 #[utoipa::path(delete, path = "/roles/{id}", tag = "roles", params(("id" = RoleId, Path), IfMatch, Farewell),
     responses((status = 204, description = "It is gone."),
-              (status = 409, description = "It is built in, inherited by others, or members hold it and `move_to` is missing.")))]
+              (status = 409, description = "It is built in, inherited by others, or members hold it and `move_to` is missing (`built_in`, `role_in_use`, `last_owner`).")))]
 async fn delete_role(
     State(state): State<AppState>,
     db: TenantDb,

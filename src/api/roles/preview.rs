@@ -26,23 +26,23 @@ pub const MOST: usize = 500;
 pub struct ProposedChange {
     #[garde(inner(custom(is_name)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(pattern = "^[a-z][a-z0-9_-]{0,39}$")]
+    #[schema(nullable = false, pattern = "^[a-z][a-z0-9_-]{0,39}$")]
     pub name: Option<String>,
     #[garde(inner(length(chars, max = 500)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(max_length = 500)]
+    #[schema(nullable = false, max_length = 500)]
     pub description: Option<String>,
     #[garde(inner(length(max = 20), inner(length(bytes, max = 40))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(max_items = 20)]
+    #[schema(nullable = false, max_items = 20)]
     pub inherits: Option<Vec<String>>,
     #[garde(inner(length(max = 200), inner(length(bytes, max = 60))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = json!(["orders:create", "orders:pay"]), max_items = 200)]
+    #[schema(nullable = false, example = json!(["orders:create", "orders:pay"]), max_items = 200)]
     pub permissions: Option<Vec<String>>,
     #[garde(inner(length(max = 200), inner(length(bytes, max = 60))))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(max_items = 200)]
+    #[schema(nullable = false, max_items = 200)]
     pub denied: Option<Vec<String>>,
     /// The role is to be deleted; nothing of the above counts.
     #[garde(skip)]
@@ -103,7 +103,7 @@ pub struct RecentUse {
 #[utoipa::path(post, path = "/roles/{id}/preview", tag = "roles", request_body = ProposedChange,
     params(("id" = RoleId, Path)),
     responses((status = 200, description = "What it would mean.", body = Preview),
-              (status = 409, description = "The change would be refused, for the same reason.")))]
+              (status = 409, description = "The change would be refused, for the same reason (`role_taken`, `built_in`, `role_in_use`, `last_owner`).")))]
 pub async fn preview_role(
     db: TenantDb,
     Path(id): Path<RoleId>,

@@ -83,10 +83,11 @@ pub struct MemberPatch {
     /// All of them: what is not named is taken away.
     #[garde(inner(length(min = 1, max = 100)))]
     #[serde(default, deserialize_with = "given")]
-    #[schema(example = json!(["member"]), min_items = 1, max_items = 100)]
+    #[schema(nullable = false, example = json!(["member"]), min_items = 1, max_items = 100)]
     pub roles: Option<Vec<String>>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub status: Option<MemberStatus>,
     /// A public tier; null for the limits of the organisation's own.
     #[garde(inner(inner(length(max = 40))))]
@@ -154,7 +155,7 @@ async fn get_user(db: TenantDb, Path(id): Path<UserId>) -> Result<Response> {
 #[utoipa::path(patch, path = "/users/{id}", tag = "users", request_body = MemberPatch,
     params(("id" = UserId, Path)),
     responses((status = 200, description = "The changed member.", body = Member),
-              (status = 409, description = "Nobody would be left to answer for the organisation."),
+              (status = 409, description = "Nobody would be left to answer for the organisation (`last_owner`)."),
               (status = 412, description = "They have changed since the version that If-Match names.")))]
 async fn update_user(
     State(state): State<AppState>,
@@ -203,7 +204,7 @@ async fn update_user(
 /// Refused on every replica within a second; what they made stays, their API keys too.
 #[utoipa::path(delete, path = "/users/{id}", tag = "users", params(("id" = UserId, Path)),
     responses((status = 204, description = "They are no member any more."),
-              (status = 409, description = "Nobody would be left to answer for the organisation.")))]
+              (status = 409, description = "Nobody would be left to answer for the organisation (`last_owner`).")))]
 async fn remove_user(
     State(state): State<AppState>,
     db: TenantDb,

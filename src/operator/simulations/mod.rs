@@ -284,7 +284,7 @@ async fn get_platform_simulation(
 #[utoipa::path(get, path = "/simulations/{id}/result.csv", tag = "operator: simulations",
     params(("id" = SimulationId, Path)),
     responses((status = 200, description = "The result.", content_type = "text/csv", body = String),
-              (status = 409, description = "It has not succeeded (yet).")))]
+              (status = 409, description = "It has not succeeded (yet) (`no_result`).")))]
 async fn get_platform_simulation_csv(
     State(state): State<AppState>,
     Path(id): Path<SimulationId>,
@@ -312,7 +312,7 @@ async fn get_platform_simulation_csv(
 #[utoipa::path(post, path = "/simulations/{id}/cancel", tag = "operator: simulations",
     params(("id" = SimulationId, Path)),
     responses((status = 200, description = "The cancelled simulation.", body = Simulation),
-              (status = 409, description = "It is over already.")))]
+              (status = 409, description = "It is over already (`finished`).")))]
 async fn cancel_platform_simulation(
     State(state): State<AppState>,
     caller: Caller,

@@ -143,7 +143,7 @@ async fn list_platform_tiers(State(state): State<AppState>) -> Result<Json<AllTi
 /// Create a tier
 #[utoipa::path(post, path = "/tiers", tag = "operator: tiers", request_body = NewTier,
     responses((status = 201, description = "It exists.", body = Tier),
-              (status = 409, description = "The slug is taken.")))]
+              (status = 409, description = "The slug is taken (`slug_taken`).")))]
 async fn create_platform_tier(
     State(state): State<AppState>,
     caller: Caller,
@@ -205,7 +205,7 @@ async fn replace_platform_tier(
 #[utoipa::path(delete, path = "/tiers/{slug}", tag = "operator: tiers",
     params(("slug" = String, Path, max_length = 40)),
     responses((status = 204, description = "It is gone."),
-              (status = 409, description = "Somebody is on it, or the platform itself needs it.")))]
+              (status = 409, description = "Somebody is on it, or the platform itself needs it (`tier_in_use`, `built_in`).")))]
 async fn delete_platform_tier(
     State(state): State<AppState>,
     caller: Caller,

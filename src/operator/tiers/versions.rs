@@ -149,7 +149,7 @@ pub async fn get_platform_tier_version(
 #[utoipa::path(post, path = "/tiers/{slug}/revert", tag = "operator: tiers", request_body = Reversion,
     params(("slug" = String, Path, max_length = 40)),
     responses((status = 200, description = "The tier's new version, or the tier with what is announced.", body = Tier),
-              (status = 409, description = "It is like that already.")))]
+              (status = 409, description = "It is like that already (`unchanged`).")))]
 pub async fn revert_platform_tier(
     State(state): State<AppState>,
     caller: Caller,

@@ -3,6 +3,7 @@
 mod app;
 mod binary;
 mod cluster;
+mod contract;
 mod crowd;
 mod dev;
 mod dir;

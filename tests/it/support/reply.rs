@@ -11,10 +11,19 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// What the document says of such answers is held against every one of them.
     pub async fn of(request: RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let is_cut = request.url().query_pairs().any(|(name, _)| name == "fields");
+        let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, text: response.text().await.unwrap() }
+        let reply = Self { status, headers, text: response.text().await.unwrap() };
+        if let Err(why) = super::contract::check(&method, &path, is_cut, &reply) {
+            panic!("{method} {path} was answered as the document does not say: {why}\n{reply:?}");
+        }
+        reply
     }
 
     /// The body, of an answer with this status.

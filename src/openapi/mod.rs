@@ -1,10 +1,22 @@
 //! The document that every operation is written into: what the API is, where, and how to come in.
+//!
+//! Rooms say what is theirs alone; `finish` adds what follows from it for every operation: bounds, refusals, headers,
+//! examples and code samples.
+
+mod answers;
+mod bounds;
+mod examples;
+mod headers;
+mod problems;
+mod samples;
+mod words;
 
 use crate::{error, limits};
+use serde_json::Value;
 use utoipa::{
     OpenApi,
     openapi::{
-        Server,
+        ContactBuilder, Server,
         path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -46,10 +58,18 @@ use utoipa::{
 )]
 struct Base;
 
+/// In the documentation of an operation: permissions that its handler asks for, for some of what it does.
+pub const FURTHER: &str = "x-further-permissions";
+
+/// In the documentation of an operation: units of the tier's quotas that it takes.
+pub const COST: &str = "x-cost";
+
 /// The base document, for the server at `public_url`.
 pub fn base(public_url: &str) -> utoipa::openapi::OpenApi {
     let mut document = Base::openapi();
     document.servers = Some(vec![Server::new(public_url)]);
+    document.info.contact =
+        Some(ContactBuilder::new().name(Some("Whoever runs this server")).url(Some(public_url)).build());
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT or API key")
@@ -59,6 +79,58 @@ pub fn base(public_url: &str) -> utoipa::openapi::OpenApi {
         .get_or_insert_default()
         .add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     document
+}
+
+/// The document as it is served.
+///
+/// # Errors
+/// None but bugs: what utoipa has written is always JSON.
+pub fn finish(document: &utoipa::openapi::OpenApi) -> serde_json::Result<Value> {
+    let mut document = serde_json::to_value(document)?;
+    // Nobody needs to be told of it before they may know that it is there (OWASP API9:2023).
+    document["servers"][0]["x-internal"] = Value::Bool(false);
+    problems::describe(&mut document);
+    bounds::tighten(&mut document);
+    for (_, path, operation) in each(&mut document) {
+        answers::complete(operation);
+        words::describe(&path, operation);
+    }
+    headers::declare(&mut document);
+    examples::illustrate(&mut document);
+    samples::write(&mut document);
+    Ok(document)
+}
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// Each operation of a document in JSON, with its method and path.
+fn each(document: &mut Value) -> impl Iterator<Item = (&'static str, String, &mut Value)> {
+    entries(document, "/paths").flat_map(|(path, item)| {
+        let item = item.as_object_mut().into_iter().flatten();
+        item.filter_map(|(method, operation)| {
+            let method = METHODS.into_iter().find(|known| known == method)?;
+            Some((method, path.clone(), operation))
+        })
+    })
+}
+
+/// What there is under a JSON pointer, each with its name; nothing where there is none.
+fn entries<'a>(value: &'a mut Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+    value.pointer_mut(pointer).and_then(Value::as_object_mut).into_iter().flatten()
+}
+
+fn parameters(operation: &mut Value) -> impl Iterator<Item = &mut Value> {
+    operation.pointer_mut("/parameters").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// What a `$ref` stands for, through as many as there are.
+fn resolve<'a>(document: &'a Value, mut value: &'a Value) -> &'a Value {
+    while let Some(there) =
+        value["$ref"].as_str().and_then(|reference| document.pointer(reference.trim_start_matches('#')))
+    {
+        value = there;
+    }
+    value
 }
 
 /// Each with its method and path.
