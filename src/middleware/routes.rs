@@ -104,9 +104,12 @@ impl TenantRoutes {
         self.has_trials = true;
         for (.., (_, paths, _)) in &mut self.doors {
             for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Get) {
-                let about =
-                    "`dry-run`: everything is checked, and nothing is kept. `return=minimal`: no body.";
+                let about = "`dry-run`: everything is checked, and nothing is kept; what would be there is told. \
+                             `return=minimal`: what was written is not told.";
                 describe_header(operation, "Prefer", about);
+                if operation.responses.responses.contains_key("200") {
+                    answer(operation, "204", "It is done, and with `Prefer: return=minimal` not told.");
+                }
             }
         }
         self
@@ -223,8 +226,8 @@ fn answer_common(operation: &mut Operation) {
         })
     };
     let (in_path, in_query) = (has(ParameterIn::Path, None), has(ParameterIn::Query, None));
-    let [if_match, if_none_match] =
-        ["If-Match", "If-None-Match"].map(|name| has(ParameterIn::Header, Some(name)));
+    let [if_match, if_none_match, idempotent] =
+        ["If-Match", "If-None-Match", "Idempotency-Key"].map(|name| has(ParameterIn::Header, Some(name)));
     if operation.request_body.is_some() {
         answer(operation, "400", "The body is no JSON.");
         answer(operation, "413", "The body is too large.");
@@ -236,6 +239,9 @@ fn answer_common(operation: &mut Operation) {
     }
     if in_path {
         answer(operation, "404", "There is none, or it is not yours to know.");
+    }
+    if idempotent {
+        answer(operation, "422", "The Idempotency-Key came with another body before.");
     }
     if if_none_match {
         answer(operation, "304", "It is as `If-None-Match` knows it.");

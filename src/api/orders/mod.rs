@@ -234,8 +234,8 @@ async fn update_order(
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "orders",
     params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is paid.", body = Order),
-              (status = 409, description = "It can't be paid in its state; the answer names the lawful moves \
-                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
+              (status = 409, description = "It can't be paid in its state; the answer names the lawful moves; or the \
+                                            same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn pay_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
@@ -249,8 +249,8 @@ async fn pay_order(
 #[utoipa::path(post, path = "/orders/{id}/fulfil", tag = "orders",
     params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is fulfilled.", body = Order),
-              (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves \
-                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
+              (status = 409, description = "It can't be fulfilled in its state; the answer names the lawful moves; or the \
+                                            same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn fulfil_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
@@ -268,8 +268,8 @@ async fn fulfil_order(
     responses((status = 200, description = "It is cancelled.", body = Order),
               (status = 403, description = "It is another's order, or no order is yours to cancel; the answer names the \
                permission."),
-              (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves \
-                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
+              (status = 409, description = "It can't be cancelled in its state; the answer names the lawful moves; or the \
+                                            same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn cancel_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
@@ -285,8 +285,8 @@ async fn cancel_order(
 #[utoipa::path(post, path = "/orders/{id}/refund", tag = "orders",
     params(("id" = OrderId, Path), IdempotencyKey),
     responses((status = 200, description = "It is refunded.", body = Order),
-              (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves \
-                                            (`illegal_transition`); or the same key is still at work (`in_flight`).")))]
+              (status = 409, description = "It can't be refunded in its state; the answer names the lawful moves; or the \
+                                            same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn refund_order(
     db: TenantDb,
     Path(id): Path<OrderId>,
