@@ -35,6 +35,7 @@ pub mod access;
 pub mod account;
 pub mod audit;
 pub mod caller;
+pub mod jobs;
 pub mod openapi;
 pub mod people;
 pub mod policy_check;

@@ -5,8 +5,8 @@ mod plan;
 use super::support::{Crowd, TestApp};
 use insula::{
     api::{
-        api_keys::ApiKey, categories::Category, invitations::Invitation, orders::Order, products::Product,
-        users::Member,
+        api_keys::ApiKey, categories::Category, invitations::Invitation, jobs::Job, orders::Order,
+        products::Product, users::Member,
     },
     audit::AuditEvent,
     extract::Listed,
@@ -16,11 +16,12 @@ use insula::{
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 7] = [
+const LISTS: [&str; 8] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
     "/api/v1/invitations",
+    "/api/v1/jobs",
     "/api/v1/orders",
     "/api/v1/products",
     "/api/v1/users",
@@ -39,6 +40,7 @@ macro_rules! of_each_list {
         $check::<AuditEvent>(&mut app).await;
         $check::<Category>(&mut app).await;
         $check::<Invitation>(&mut app).await;
+        $check::<Job>(&mut app).await;
         $check::<Member>(&mut app).await;
         $check::<Order>(&mut app).await;
         $check::<Product>(&mut app).await;
