@@ -1,6 +1,8 @@
 //! The whole: built from a configuration, run until told to stop, and stopped without dropping a request.
 
-use crate::{clock::Clock, config::Config, mail::Post, router::router, state::AppState, worker};
+use crate::{
+    clock::Clock, config::Config, jobs::Handlers, mail::Post, router::router, state::AppState, worker,
+};
 use anyhow::Context as _;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
@@ -45,6 +47,7 @@ impl App {
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
         tasks.spawn(worker::keep_recorder(state.clone(), background.clone()));
         tasks.spawn(worker::run_simulations(state.clone(), background.clone()));
+        tasks.spawn(worker::run_jobs(state.clone(), Handlers::default(), background.clone()));
         if let Some(metrics) = metrics {
             tasks.spawn(worker::serve_metrics(state.clone(), metrics, background.clone()));
         }
@@ -91,6 +94,22 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Does jobs until `stop`, and serves nothing; what is under way then is given back.
+pub async fn work(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    let opening = AppState::open(config, clock, stop.clone());
+    let (state, _listening) = tokio::select! {
+        opened = opening => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    tracing::info!(workers = state.config.jobs.workers, "doing jobs");
+    worker::run_jobs(state.clone(), Handlers::default(), stop.clone()).await;
+    stop.cancelled().await;
+    if tokio::time::timeout(FAREWELL, state.pools.close()).await.is_err() {
+        tracing::warn!("connections were still in use");
+    }
+    Ok(())
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {

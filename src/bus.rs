@@ -94,6 +94,13 @@ pub async fn listen(
     Ok((freshness, task))
 }
 
+/// Hears what is said on `channel`, for as long as the connection lasts.
+pub async fn listener(pools: &Pools, channel: &str) -> sqlx::Result<PgListener> {
+    let mut listener = PgListener::connect_with(&pools.bus).await?;
+    listener.listen(channel).await?;
+    Ok(listener)
+}
+
 enum Ear {
     Deaf,
     Listening(Box<PgListener>),

@@ -32,6 +32,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub limits: Limits,
     pub decisions: Decisions,
+    pub jobs: Jobs,
     pub dev: Dev,
 }
 
@@ -145,6 +146,12 @@ pub struct Decisions {
     pub sample: f64,
     pub retention_days: u32,
     pub mebibytes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    pub workers: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -118,6 +118,8 @@ ids! {
     AuditEventId = "aud";
     /// A simulation of a tier.
     SimulationId = "sim";
+    /// A job of an organisation.
+    JobId = "job";
     /// A mail to be sent.
     MailId = "eml";
     /// An exception from a tier's limits.

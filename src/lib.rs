@@ -36,6 +36,7 @@ pub mod account;
 pub mod audit;
 pub mod caller;
 pub mod category;
+pub mod jobs;
 pub mod openapi;
 pub mod people;
 pub mod policy_check;

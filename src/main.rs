@@ -29,6 +29,8 @@ enum Command {
     Dev(dev::Options),
     /// Serve the API
     Serve,
+    /// Do jobs, and serve nothing
+    Worker,
     /// Bring the schema up to date, as its owner
     Migrate,
     /// Make the roles and the database on a server that you have
@@ -96,6 +98,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             tracing::info!(address = %app.address()?, "serving");
             app.run_until_stopped(stop).await?;
+        }
+        Command::Worker => {
+            config.check_for_serving()?;
+            telemetry::init(&config.log)?;
+            app::work(config, Clock::system(), app::stopped_by_signal()?).await?;
         }
         Command::Migrate => {
             config.check_for_migrating()?;

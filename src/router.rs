@@ -3,7 +3,7 @@
 use crate::{
     api::{
         api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, health, invitations,
-        limits, me, orders, org, permissions, products, roles, tiers, user_permissions, users,
+        jobs, limits, me, orders, org, permissions, products, roles, tiers, user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -50,6 +50,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         categories::routes(),
         products::routes(),
         orders::routes(),
+        jobs::routes(),
     ];
     let operators = [
         operator::orgs::routes(),

@@ -16,6 +16,7 @@ pub mod docs;
 pub mod explain;
 pub mod health;
 pub mod invitations;
+pub mod jobs;
 pub mod limits;
 pub mod me;
 pub mod orders;

@@ -1,8 +1,8 @@
 //! A line of the audit as the org it belongs to reads it.
 
 use crate::ids::{
-    ApiKeyId, AuditEventId, CategoryId, InvitationId, OrderId, OrgId, OverrideId, ProductId, RequestId,
-    SessionId, SimulationId, UserId,
+    ApiKeyId, AuditEventId, CategoryId, InvitationId, JobId, OrderId, OrgId, OverrideId, ProductId,
+    RequestId, SessionId, SimulationId, UserId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -128,6 +128,7 @@ fn on_the_wire(kind: &str, id: Uuid) -> String {
         "invitation" => InvitationId::from_uuid(id).to_string(),
         "category" => CategoryId::from_uuid(id).to_string(),
         "product" => ProductId::from_uuid(id).to_string(),
+        "job" => JobId::from_uuid(id).to_string(),
         "simulation" => SimulationId::from_uuid(id).to_string(),
         "order" => OrderId::from_uuid(id).to_string(),
         "override" => OverrideId::from_uuid(id).to_string(),
@@ -147,6 +148,7 @@ pub fn stored(name: &str) -> String {
         name.parse().map(ProductId::uuid),
         name.parse().map(OrderId::uuid),
         name.parse().map(OverrideId::uuid),
+        name.parse().map(JobId::uuid),
         name.parse().map(SimulationId::uuid),
     ];
     ids.into_iter().flatten().next().map_or(name.to_owned(), |id| id.to_string())

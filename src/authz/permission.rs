@@ -31,6 +31,7 @@ words! {
         Categories = "categories",
         Products = "products",
         Orders = "orders",
+        Jobs = "jobs",
         PlatformOrgs = "platform_orgs",
         PlatformTiers = "platform_tiers",
         PlatformOverrides = "platform_overrides",
@@ -139,6 +140,9 @@ impl Permission {
             (Resource::Orders, CancelOwn) => "Cancel the orders that one has placed oneself.",
             (Resource::Orders, Cancel) => "Cancel orders, whoever placed them.",
             (Resource::Orders, Refund) => "Refund orders.",
+            (Resource::Jobs, Read) => "See the jobs and what came of them.",
+            (Resource::Jobs, Cancel) => "Cancel jobs.",
+            (Resource::Jobs, Update) => "Retry jobs.",
             _ => return None,
         })
     }

@@ -32,7 +32,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const OLDEST_SAFE: [i32; 3] = [150_014, 160_010, 170_006];
 
 /// One to listen, one to ask for changes, one to ask for what has changed.
-const BUS: u32 = 3;
+const BUS: u32 = 4;
 
 /// A pool per serving role. Only `tenancy` and `bus` take connections from it.
 #[derive(Clone)]

@@ -47,6 +47,7 @@ use utoipa::{
         (name = "categories", description = "How products are sorted."),
         (name = "products", description = "What is sold."),
         (name = "orders", description = "What was bought."),
+        (name = "jobs", description = "What is still being done, and what came of it."),
         (name = "operator: orgs", description = "The organisations, for operators."),
         (name = "operator: tiers", description = "The tiers, for operators."),
         (name = "operator: overrides", description = "Exceptions from tiers that end by themselves, for operators."),

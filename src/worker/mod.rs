@@ -1,6 +1,7 @@
 //! What works besides requests.
 
 mod audit;
+mod jobs;
 mod limits;
 mod mail;
 mod metrics;
@@ -10,6 +11,7 @@ mod sweep;
 mod write_down;
 
 pub use audit::{keep_audit_sealed, seal_audit};
+pub use jobs::run_jobs;
 pub use limits::keep_limits;
 pub use mail::send_mail;
 pub use metrics::serve_metrics;

@@ -134,6 +134,11 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         "DELETE /operator/v1/tiers/{slug}"
         | "DELETE /operator/v1/tiers/{slug}/announcement"
         | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
+        "POST /api/v1/jobs/{id}/retry" => {
+            let made = make(app, owner, &name, "/api/v1/jobs").await;
+            owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
+            owner.post(&format!("{made}/retry"), json!({})).await
+        }
         "POST /operator/v1/tiers" => operation.call(&app.operator().await, path).await,
         "POST /operator/v1/simulations" => simulation(app).await,
         "POST /operator/v1/simulations/{id}/cancel" => {

@@ -30,6 +30,7 @@ mod floors;
 mod invitations;
 mod ip_limits;
 mod isolation;
+mod jobs;
 mod key_rotation;
 mod key_uses;
 mod limit_headers;

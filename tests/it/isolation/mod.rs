@@ -6,7 +6,7 @@ mod in_bodies;
 mod in_lists;
 mod sandbox;
 
-use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, until};
+use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, labour, until};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,6 +29,7 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
     }
     let body = match collection {
         "/api/v1/audit-events" => return make_audit_event(by).await,
+        "/api/v1/jobs" => return make_job(app, by).await,
         "/api/v1/me/sessions" => return sign_in_again(by).await,
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
@@ -48,6 +49,13 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
     let made = by.post(collection, body).await;
     made.expect(201);
     made.header("location").to_owned()
+}
+
+/// One that waits for a worker that knows its kind.
+async fn make_job(app: &TestApp, by: &Persona) -> String {
+    let org = by.get("/api/v1/org").await.expect(200)["id"].as_str().unwrap().parse().unwrap();
+    let job = labour::job("tests.nobody_does_this", json!({}));
+    format!("/api/v1/jobs/{}", labour::enqueue_new(app, org, job).await)
 }
 
 /// Where the new session of the same person is.

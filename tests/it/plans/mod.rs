@@ -7,6 +7,7 @@ use insula::{
     api::{
         api_keys::ApiKey,
         invitations::Invitation,
+        jobs::Job,
         orders::{Order, OrderStep},
         products::{DeletedProduct, Product},
         users::Member,
@@ -20,11 +21,12 @@ use insula::{
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 9] = [
+const LISTS: [&str; 10] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
     "/api/v1/invitations",
+    "/api/v1/jobs",
     "/api/v1/orders",
     "/api/v1/orders/{id}/history",
     "/api/v1/products",
@@ -46,6 +48,7 @@ macro_rules! of_each_list {
         $check::<Category>(&mut app).await;
         $check::<DeletedProduct>(&mut app).await;
         $check::<Invitation>(&mut app).await;
+        $check::<Job>(&mut app).await;
         $check::<Member>(&mut app).await;
         $check::<Order>(&mut app).await;
         $check::<OrderStep>(&mut app).await;

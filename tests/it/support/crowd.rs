@@ -87,6 +87,14 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
             ),
         ),
         (
+            "jobs (org_id, id, kind, status, finished_at, created_at)",
+            format!(
+                "{}, 'k' || i % 100, (array['queued', 'succeeded', 'failed', 'cancelled'])[i % 4 + 1], \
+                 case when i % 4 > 0 then now() end, {ago}",
+                id("job", number)
+            ),
+        ),
+        (
             "api_keys (org_id, id, name, mode, prefix, scopes, created_by, created_at, expires_at)",
             format!(
                 "{}, 'k' || i % 5000, (array['live', 'test'])[i % 2 + 1], 'insula_live_', '{{}}', '{}', {ago}, {ago}",

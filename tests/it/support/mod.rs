@@ -13,6 +13,7 @@ mod fence;
 mod fleet;
 mod forge;
 mod joining;
+pub mod labour;
 mod ledger;
 mod mailbox;
 mod persona;

@@ -1,0 +1,82 @@
+//! Jobs: work that outlives a request, enqueued in the transaction of what asks for it, and lost with nobody's death.
+
+mod handlers;
+mod queue;
+mod run;
+
+pub use handlers::Handlers;
+pub use queue::{Beat, CHANNEL, LEASE, Queue};
+pub use run::{Broken, Claimed, Run, Succeeded};
+
+use crate::{
+    authn::Actor,
+    error::{Error, Result},
+    ids::JobId,
+    tenancy::TenantTx,
+};
+use serde_json::Value;
+
+/// What is to be done.
+pub struct NewJob<'a> {
+    /// Says who does it: a word of the [`Handlers`].
+    pub kind: &'a str,
+    pub args: Value,
+    /// As long as a job of this kind with the same key waits or runs, no other is made.
+    pub unique_key: Option<&'a str>,
+    /// After so many it has failed.
+    pub max_attempts: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    New(JobId),
+    /// One with the same unique key is not over yet.
+    Already(JobId),
+}
+
+/// Has it done once `tx` commits, and never if it does not.
+///
+/// # Errors
+/// 503 where jobs with the same unique key come and go too quickly to tell of one.
+pub async fn enqueue(tx: &mut TenantTx, by: Option<&Actor>, new: NewJob<'_>) -> Result<Enqueued> {
+    let org = tx.org().uuid();
+    let (user, key) = match by {
+        Some(Actor::User { user, .. }) => (Some(user.uuid()), None),
+        Some(Actor::ApiKey { key, .. }) => (None, Some(key.uuid())),
+        None => (None, None),
+    };
+    // What is in the way may be over before it is looked at.
+    for _ in 0..3 {
+        let made = sqlx::query_scalar!(
+            r#"insert into jobs (org_id, id, kind, args, unique_key, max_attempts, created_by_user, created_by_key)
+               values ($1, $2, $3, $4, $5, $6, $7, $8)
+               on conflict do nothing
+               returning id as "id: JobId""#,
+            org,
+            JobId::new().uuid(),
+            new.kind,
+            new.args,
+            new.unique_key,
+            new.max_attempts,
+            user,
+            key
+        )
+        .fetch_optional(&mut **tx)
+        .await?;
+        if let Some(id) = made {
+            sqlx::query!("select pg_notify($1, '')", CHANNEL).execute(&mut **tx).await?;
+            return Ok(Enqueued::New(id));
+        }
+        let already = sqlx::query_scalar!(
+            r#"select id as "id: JobId" from jobs
+               where org_id = $1 and kind = $2 and unique_key = $3 and status in ('queued', 'running')"#,
+            org,
+            new.kind,
+            new.unique_key
+        );
+        if let Some(id) = already.fetch_optional(&mut **tx).await? {
+            return Ok(Enqueued::Already(id));
+        }
+    }
+    Err(Error::Unavailable("jobs like this one come and go; try again in a moment"))
+}

@@ -1,0 +1,121 @@
+//! One attempt at a job: its effects happen in transactions that hold its row, so that no other attempt has any.
+
+use crate::{
+    db::Pools,
+    error::{Error, Result},
+    ids::{JobId, OrgId},
+    tenancy::{Mode, Status, TenantTx},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A job that is this process's to do, for as long as it is heard of.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub org: OrgId,
+    pub id: JobId,
+    pub kind: String,
+    pub args: Value,
+    /// This one included.
+    pub attempts: i32,
+    pub max_attempts: i32,
+    pub claim: Uuid,
+    /// How far attempts before this one have come, as they committed it.
+    pub done: i64,
+}
+
+/// Why an attempt ended without success.
+#[derive(Debug)]
+pub enum Broken {
+    /// It is somebody else's by now, or nobody's any more.
+    Lost,
+    Cancelled,
+    /// Another attempt may do better; the text is for the org to read.
+    Again(String),
+    /// No attempt will do better.
+    ForGood(String),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Internal(cause) => {
+                tracing::warn!(error = ?cause, "a job broke off");
+                Self::Again("it broke off; the platform's log says why".to_owned())
+            }
+            Error::Unavailable(_) | Error::Crowded => Self::Again(error.to_string()),
+            error => Self::ForGood(error.to_string()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Broken {
+    fn from(error: sqlx::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// Proof that a job is done: [`Run::succeed`] alone makes one.
+#[must_use]
+pub struct Succeeded(());
+
+pub struct Run {
+    pub(super) pools: Pools,
+    pub job: Claimed,
+}
+
+impl Run {
+    /// A transaction of the job's org, in which the job is this attempt's until it ends: what is committed in it is
+    /// committed by nobody else. Keep it short: whoever cancels the job waits for it.
+    ///
+    /// # Errors
+    /// [`Broken::Lost`] where another attempt has begun, [`Broken::Cancelled`] where somebody asked for that.
+    pub async fn begin(&self) -> Result<TenantTx, Broken> {
+        let (mut tx, opening) = TenantTx::begin(&self.pools, self.job.org, Mode::Write).await?;
+        if opening.status != Status::Active {
+            return Err(Broken::Again("the organisation is not active".to_owned()));
+        }
+        let ours = sqlx::query_scalar!(
+            "select cancel_requested from jobs
+             where org_id = $1 and id = $2 and claim = $3 and status = 'running' for no key update",
+            self.job.org.uuid(),
+            self.job.id.uuid(),
+            self.job.claim
+        );
+        match ours.fetch_optional(&mut *tx).await? {
+            None => Err(Broken::Lost),
+            Some(true) => Err(Broken::Cancelled),
+            Some(false) => Ok(tx),
+        }
+    }
+
+    /// Says how far it has come, if `tx` commits: the next attempt begins there.
+    pub async fn progress(&self, tx: &mut TenantTx, done: i64, total: Option<i64>) -> Result<(), Broken> {
+        sqlx::query!(
+            "update jobs set done = $3, total = $4 where org_id = $1 and id = $2",
+            self.job.org.uuid(),
+            self.job.id.uuid(),
+            done,
+            total
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The job is done, together with what `tx`, which [`begin`](Self::begin) gave, has done last.
+    pub async fn succeed(&self, mut tx: TenantTx, result: &Value) -> Result<Succeeded, Broken> {
+        sqlx::query!(
+            "update jobs set status = 'succeeded', finished_at = clock_timestamp(), result = $3, error = null,
+                             claim = null, locked_until = null
+             where org_id = $1 and id = $2",
+            self.job.org.uuid(),
+            self.job.id.uuid(),
+            result
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Succeeded(()))
+    }
+}
