@@ -113,6 +113,10 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             operation.call_with(owner, path, code(&authenticator.code(app))).await
         }
         "PATCH /api/v1/org" => operation.call_with(owner, path, Some(json!({"name": "Renamed"}))).await,
+        "POST /api/v1/org/reset" => {
+            let key = app.api_key_in(&acme, "test", &["org:delete"]).await;
+            operation.call(&key, path).await
+        }
         "DELETE /api/v1/org" => {
             app.join(owner, &app.org().await, "viewer").await;
             operation.call_with(owner, path, Some(json!({"confirm": acme.slug}))).await

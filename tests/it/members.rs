@@ -131,7 +131,15 @@ async fn a_key_changes_members_within_its_scopes_and_makes_no_admins() {
         .await
         .expect_problem(403, "beyond_your_own");
 
-    let viewing = ["org:read", "users:read", "roles:read", "categories:read", "products:read", "orders:read"];
+    let viewing = [
+        "org:read",
+        "users:read",
+        "roles:read",
+        "categories:read",
+        "products:read",
+        "orders:read",
+        "jobs:read",
+    ];
     let viewers = app.api_key(&acme, &[&viewing[..], &["users:update", "users:delete"]].concat()).await;
     viewers.patch(&path(&acme.viewer), json!({"status": "suspended"})).await.expect(200);
     viewers

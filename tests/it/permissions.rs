@@ -63,7 +63,7 @@ async fn a_permission_for_some_of_what_an_operation_does_is_told_with_it() {
     let cancel = "POST /api/v1/orders/{id}/cancel cancel_order".to_owned();
     assert_eq!(of("orders:cancel"), BTreeSet::from([cancel.clone()]));
     assert_eq!(of("orders:cancel_own"), BTreeSet::from([cancel]));
-    assert_eq!(of("products:read_cost").len(), 4, "list, create, get and update");
+    assert_eq!(of("products:read_cost").len(), 5, "list, create, get, update and restore");
 }
 
 fn text(value: &Value) -> String {

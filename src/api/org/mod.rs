@@ -1,6 +1,7 @@
 //! The organisation itself, and what it asks of whoever comes in.
 
 mod delete;
+mod reset;
 
 use super::given;
 use crate::{
@@ -35,6 +36,7 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(get_org))
         .allow(Update, routes!(update_org))
         .allow(Delete, routes!(delete::delete_org))
+        .allow(Delete, routes!(reset::reset_sandbox))
 }
 
 /// The organisation that the caller works in.

@@ -42,9 +42,9 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(get_product))
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
-        .allow(Delete, routes!(list_deleted_products))
         .allow(Delete, routes!(restore_product))
         .hide(Product::FIELDS)
+        .allow(Delete, routes!(list_deleted_products))
         .with_trials()
 }
 
