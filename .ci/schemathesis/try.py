@@ -66,7 +66,8 @@ def attempt(base, org, role, bearer, seconds, directory):
     ]
     for operation in ENDS_THE_RUN:
         command += ["--exclude-operation-id", operation]
-    return subprocess.run(command, cwd=directory, check=False).returncode
+    hooks = {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": os.path.dirname(CONFIG)}
+    return subprocess.run(command, cwd=directory, env={**os.environ, **hooks}, check=False).returncode
 
 
 def main():

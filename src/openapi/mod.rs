@@ -9,6 +9,7 @@ mod examples;
 mod headers;
 mod problems;
 mod samples;
+mod unused;
 mod words;
 
 use crate::{error, limits};
@@ -99,6 +100,7 @@ pub fn finish(document: &utoipa::openapi::OpenApi) -> serde_json::Result<Value> 
     headers::declare(&mut document);
     examples::illustrate(&mut document);
     samples::write(&mut document);
+    unused::drop(&mut document);
     Ok(document)
 }
 
