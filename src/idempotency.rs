@@ -6,6 +6,7 @@
 use crate::{
     caller::Caller,
     error::{Error, Result},
+    openapi,
     tenancy::TenantTx,
 };
 use axum::{
@@ -18,9 +19,8 @@ use sha2::{Digest as _, Sha256};
 use utoipa::{
     IntoParams,
     openapi::{
-        ObjectBuilder, Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
-        schema::Type,
+        Required,
+        path::{Parameter, ParameterIn},
     },
 };
 
@@ -62,17 +62,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for IdempotencyKey {
 
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema =
-            ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(LONGEST));
-        vec![
-            ParameterBuilder::new()
-                .name("Idempotency-Key")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::False)
-                .description(Some("Repeat it when you retry, and it is done once."))
-                .schema(Some(schema))
-                .build(),
-        ]
+        let about = "Repeat it when you retry, and it is done once.";
+        vec![openapi::header("Idempotency-Key", about, Required::False)]
     }
 }
 

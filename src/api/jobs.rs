@@ -2,6 +2,7 @@
 
 use crate::{
     audit::{self, Entry},
+    authn,
     authz::{
         Action::{Cancel, Read, Update},
         Resource::Jobs,
@@ -111,7 +112,6 @@ pub struct JobRow {
 
 impl From<JobRow> for Job {
     fn from(row: JobRow) -> Self {
-        let by_key = || row.created_by_key.map(|key| key.to_string());
         Self {
             id: row.id,
             kind: row.kind,
@@ -122,7 +122,7 @@ impl From<JobRow> for Job {
             attempts: row.attempts,
             max_attempts: row.max_attempts,
             cancel_requested: row.cancel_requested,
-            created_by: row.created_by_user.map(|user| user.to_string()).or_else(by_key),
+            created_by: authn::id_in(row.created_by_user, row.created_by_key),
             created_at: row.created_at,
             run_at: row.run_at,
             started_at: row.started_at,

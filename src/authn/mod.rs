@@ -55,4 +55,17 @@ impl Actor {
             Self::ApiKey { key, .. } => key.uuid(),
         }
     }
+
+    /// The same as two columns of which one is set: a user and a key.
+    pub fn columns(&self) -> (Option<Uuid>, Option<Uuid>) {
+        match self {
+            Self::User { user, .. } => (Some(user.uuid()), None),
+            Self::ApiKey { key, .. } => (None, Some(key.uuid())),
+        }
+    }
+}
+
+/// The id in two such columns, as it is told.
+pub fn id_in(user: Option<UserId>, key: Option<ApiKeyId>) -> Option<String> {
+    user.map(|user| user.to_string()).or_else(|| key.map(|key| key.to_string()))
 }

@@ -1,6 +1,9 @@
 //! `ETag` and `If-Match` over row versions (RFC 9110, section 13).
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    openapi,
+};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderName, HeaderValue, header, request::Parts},
@@ -8,9 +11,8 @@ use axum::{
 use utoipa::{
     IntoParams,
     openapi::{
-        ObjectBuilder, Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
-        schema::Type,
+        Required,
+        path::{Parameter, ParameterIn},
     },
 };
 
@@ -75,15 +77,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for IfMatch {
 
 impl IntoParams for IfMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![
-            ParameterBuilder::new()
-                .name("If-Match")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::True)
-                .description(Some("The ETag last seen, or `*` for whatever is there."))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(200))))
-                .build(),
-        ]
+        vec![openapi::header("If-Match", "The ETag last seen, or `*` for whatever is there.", Required::True)]
     }
 }
 

@@ -1,11 +1,14 @@
 //! List requests: a resource declares its `Listing` once, and query, cursor and documentation follow from it.
 
-use super::shape::{EXPAND, Expansion, FIELDS, Shape, field_names};
+use super::{
+    query::pairs,
+    shape::{EXPAND, Expansion, FIELDS, Shape, field_names},
+};
 use crate::{
     authz::Field,
     caller::Caller,
     error::{Error, Result},
-    ids,
+    ids, openapi,
     page::{Asked, Kind, Listing, Page},
     prefer::{Prefer, applied},
     state::AppState,
@@ -108,8 +111,7 @@ impl<T: Listed> FromRequestParts<AppState> for List<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        let query: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
-            .map_err(|_| Error::malformed("malformed_query", "the query string can't be read"))?;
+        let query = pairs(&parts.uri)?;
         if let Some(field) =
             T::FIELDS.iter().find(|field| asks_for(field.name, &query) && !caller.may(field.permission))
         {
@@ -170,9 +172,8 @@ impl<T: Listed> IntoParams for ListParams<T> {
         ];
         let filters = T::LISTING.filters.iter().filter(|filter| !filter.is_path());
         let filters = filters.map(|filter| parameter(filter.name, filter.about, schema(filter.kind)));
-        let count = object(Type::String).max_length(Some(200)).examples(["count=exact"]);
-        let mut count = parameter("Prefer", "`count=exact`: how many there are on all pages.", count);
-        count.parameter_in = ParameterIn::Header;
+        let about = "`count=exact`: how many there are on all pages.";
+        let count = openapi::header("Prefer", about, Required::False);
         common.into_iter().chain(shape_params::<T>()).chain(filters).chain([count]).collect()
     }
 }

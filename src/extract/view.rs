@@ -1,9 +1,10 @@
 //! Reading one resource: in the shape that was asked for, and not at all where the client has it already.
 
-use super::{ETag, Json, Listed, Shape};
+use super::{ETag, Json, Listed, Shape, query::pairs};
 use crate::{
     caller::Caller,
     error::{Error, Result},
+    openapi,
     state::AppState,
 };
 use axum::{
@@ -16,9 +17,8 @@ use std::marker::PhantomData;
 use utoipa::{
     IntoParams,
     openapi::{
-        ObjectBuilder, Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
-        schema::Type,
+        Required,
+        path::{Parameter, ParameterIn},
     },
 };
 
@@ -70,8 +70,7 @@ impl<T: Listed> FromRequestParts<AppState> for View<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        let query: Vec<(String, String)> = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
-            .map_err(|_| Error::malformed("malformed_query", "the query string can't be read"))?;
+        let query = pairs(&parts.uri)?;
         let parameters = Shape::<T>::PARAMETERS;
         if let Some((name, _)) = query.iter().find(|(name, _)| !parameters.contains(&name.as_str())) {
             let detail = format!("{name:?} is no parameter here; there is {}", parameters.join(", "));
@@ -87,13 +86,9 @@ pub struct ViewParams<T>(PhantomData<T>);
 
 impl<T: Listed> IntoParams for ViewParams<T> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let known = ParameterBuilder::new()
-            .name("If-None-Match")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some("The ETag that one has: 304 where it is still the one."))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(200))));
-        super::list::shape_params::<T>().into_iter().chain([known.build()]).collect()
+        let about = "The ETag that one has: 304 where it is still the one.";
+        let known = openapi::header("If-None-Match", about, Required::False);
+        super::list::shape_params::<T>().into_iter().chain([known]).collect()
     }
 }
 

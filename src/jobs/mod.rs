@@ -40,11 +40,7 @@ pub enum Enqueued {
 /// 503 where jobs with the same unique key come and go too quickly to tell of one.
 pub async fn enqueue(tx: &mut TenantTx, by: Option<&Actor>, new: NewJob<'_>) -> Result<Enqueued> {
     let org = tx.org().uuid();
-    let (user, key) = match by {
-        Some(Actor::User { user, .. }) => (Some(user.uuid()), None),
-        Some(Actor::ApiKey { key, .. }) => (None, Some(key.uuid())),
-        None => (None, None),
-    };
+    let (user, key) = by.map_or((None, None), Actor::columns);
     // What is in the way may be over before it is looked at.
     for _ in 0..3 {
         let made = sqlx::query_scalar!(

@@ -4,15 +4,15 @@ use super::{Door, public, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
     limits::record,
-    openapi::{COST, FURTHER},
+    openapi::{self, COST, FURTHER},
     state::AppState,
 };
 use axum::routing::MethodRouter;
 use utoipa::openapi::{
-    Content, HttpMethod, ObjectBuilder, Paths, Ref, RefOr, Required, ResponseBuilder,
+    Content, HttpMethod, Paths, Ref, RefOr, Required, ResponseBuilder,
     extensions::Extensions,
-    path::{Operation, ParameterBuilder, ParameterIn},
-    schema::{Schema, Type},
+    path::{Operation, ParameterIn},
+    schema::Schema,
     security::SecurityRequirement,
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -106,7 +106,8 @@ impl TenantRoutes {
             for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Get) {
                 let about = "`dry-run`: everything is checked, and nothing is kept; what would be there is told. \
                              `return=minimal`: what was written is not told.";
-                describe_header(operation, "Prefer", about);
+                let prefer = openapi::header("Prefer", about, Required::False);
+                operation.parameters.get_or_insert_default().push(prefer.into());
                 if operation.responses.responses.contains_key("200") {
                     answer(operation, "204", "It is done, and with `Prefer: return=minimal` not told.");
                 }
@@ -193,17 +194,6 @@ fn describe_door(operation: &mut Operation, door: Door) {
     answer(operation, "403", "The caller's role does not hold the permission; the answer names it.");
     answer(operation, "429", "A limit of the org's tier is used up; the answer names it.");
     answer_common(operation);
-}
-
-fn describe_header(operation: &mut Operation, name: &str, about: &str) {
-    let schema = ObjectBuilder::new().schema_type(Type::String).max_length(Some(200));
-    let parameter = ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(about))
-        .schema(Some(schema));
-    operation.parameters.get_or_insert_default().push(parameter.build().into());
 }
 
 fn describe_further(operation: &mut Operation, permission: Permission) {

@@ -17,8 +17,9 @@ use serde_json::Value;
 use utoipa::{
     OpenApi,
     openapi::{
-        ContactBuilder, Server,
-        path::Operation,
+        ContactBuilder, ObjectBuilder, Required, Server,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -134,6 +135,18 @@ fn resolve<'a>(document: &'a Value, mut value: &'a Value) -> &'a Value {
         value = there;
     }
     value
+}
+
+/// A header of a request.
+pub fn header(name: &str, about: &str, required: Required) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(required)
+        .description(Some(about))
+        .schema(Some(schema))
+        .build()
 }
 
 /// Each with its method and path.

@@ -70,20 +70,26 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     Ok(bus::sweep(&state.pools).await?)
 }
 
-/// Of a product that was deleted 30 days ago nothing stays but what orders name: its row, emptied.
+/// Of a product that was deleted 30 days ago nothing stays but what orders name: its row, emptied. Org by org, as the
+/// index has them, and not too many at a time.
 async fn purge_products(tx: &mut PlatformTx) -> Result<()> {
     sqlx::query!(
-        "delete from products p
-         where deleted_at < now() - interval '30 days'
-           and not exists (select from order_lines l where l.org_id = p.org_id and l.product_id = p.id)"
-    )
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query!(
-        "update products
-         set purged_at = now(), sku = id::text, name = '', description = '', cost = null, metadata = '{}',
-             category_id = null
-         where deleted_at < now() - interval '30 days' and purged_at is null"
+        "with due as (
+             select o.id as org_id, d.id,
+                    exists (select from order_lines l where l.org_id = o.id and l.product_id = d.id) as is_named
+             from orgs o, lateral (
+                 select id from products p
+                 where p.org_id = o.id and p.deleted_at < now() - interval '30 days' and p.purged_at is null
+                 order by p.deleted_at limit 1000
+             ) d
+         ),
+         emptied as (
+             update products p
+             set purged_at = now(), sku = p.id::text, name = '', description = '', cost = null, metadata = '{}',
+                 category_id = null
+             from due where p.org_id = due.org_id and p.id = due.id and due.is_named
+         )
+         delete from products p using due where p.org_id = due.org_id and p.id = due.id and not due.is_named"
     )
     .execute(&mut **tx)
     .await?;

@@ -193,7 +193,7 @@ async fn list_api_keys(db: TenantDb, list: List<ApiKey>) -> Result<Response> {
 ///
 /// Asks for a sign-in at most five minutes old. An organisation has at most 1,000 keys that work.
 #[utoipa::path(post, path = "/api-keys", tag = "api keys", request_body = NewApiKey,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat it when you retry, and one key is made.")),
+    params(IdempotencyKey),
     responses((status = 201, description = "The key, this once.", body = CreatedApiKey),
               (status = 409, description = "There are too many keys, or a request with the same Idempotency-Key has made \
                                             one: the answer names it (`too_many_api_keys`, `already_created`).")))]
@@ -304,8 +304,7 @@ async fn revoke_api_key(
 /// Makes a key like it that takes its place. Both work during the overlap; then the old one is no good any more, on
 /// every replica within a second. One that has expired is renewed. Asks for a sign-in at most five minutes old.
 #[utoipa::path(post, path = "/api-keys/{id}/rotate", tag = "api keys", request_body = Rotation,
-    params(("id" = ApiKeyId, Path),
-           ("Idempotency-Key" = Option<String>, Header, description = "Repeat it when you retry, and one key is made.")),
+    params(("id" = ApiKeyId, Path), IdempotencyKey),
     responses((status = 201, description = "The new key, this once.", body = CreatedApiKey),
               (status = 409, description = "It is revoked or was rotated before, there are too many keys, or a request \
                                             with the same Idempotency-Key has made one: the answer names it \

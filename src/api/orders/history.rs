@@ -2,6 +2,7 @@
 
 use super::{OrderStatus, store};
 use crate::{
+    authn,
     error::{OptionExt as _, Result},
     extract::{List, ListParams, Listed, Path, TenantDb},
     ids::{ApiKeyId, OrderId, OrderStepId, UserId},
@@ -35,8 +36,7 @@ pub struct StepRow {
 
 impl From<StepRow> for OrderStep {
     fn from(row: StepRow) -> Self {
-        let by = row.by_user.map(|user| user.to_string()).or(row.by_key.map(|key| key.to_string()));
-        Self { id: row.id, status: row.status, by, at: row.at }
+        Self { id: row.id, status: row.status, by: authn::id_in(row.by_user, row.by_key), at: row.at }
     }
 }
 
@@ -67,7 +67,7 @@ pub async fn list_order_history(
     list: List<OrderStep>,
 ) -> Result<Response> {
     let mut tx = db.read().await?;
-    store::select(&mut tx, id).await?.or_not_found()?;
+    store::exists(&mut tx, id).await?.then_some(()).or_not_found()?;
     let page = list.page(&mut tx).await?;
     Ok(list.answer(page))
 }

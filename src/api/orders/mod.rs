@@ -7,7 +7,6 @@ pub use history::OrderStep;
 
 use super::given;
 use crate::{
-    authn::Actor,
     authz::{
         Action::{Cancel, CancelOwn, Create, Fulfil, Pay, Read, Refund, Update},
         Permission,
@@ -351,7 +350,7 @@ async fn advance(db: &TenantDb, id: OrderId, key: Option<IdempotencyKey>, step: 
 /// Whoever may not cancel any order may cancel those that they have placed.
 fn check_own(caller: &Caller, order: &store::Locked) -> Result<()> {
     const ANY: Permission = Permission { resource: Orders, action: Cancel };
-    if order.placed_by == placed_by(caller.actor()) || caller.exercise(ANY) {
+    if order.placed_by == caller.actor().columns() || caller.exercise(ANY) {
         return Ok(());
     }
     let detail = format!("somebody else placed this order: to cancel it needs the permission {ANY}");
@@ -381,14 +380,6 @@ impl OrderStatus {
             Self::Cancelled => "cancelled",
             Self::Refunded => "refunded",
         }
-    }
-}
-
-/// Who placed an order, as two columns of which one is set.
-fn placed_by(actor: &Actor) -> (Option<uuid::Uuid>, Option<uuid::Uuid>) {
-    match actor {
-        Actor::User { user, .. } => (Some(user.uuid()), None),
-        Actor::ApiKey { key, .. } => (None, Some(key.uuid())),
     }
 }
 

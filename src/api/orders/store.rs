@@ -1,8 +1,8 @@
 //! What Postgres is told of orders.
 
-use super::{NewOrder, Order, OrderLine, OrderStatus, placed_by};
+use super::{NewOrder, Order, OrderLine, OrderStatus};
 use crate::{
-    authn::Actor,
+    authn::{self, Actor},
     error::{Error, Flaw, Result},
     ids::{ApiKeyId, OrderId, OrderStepId, ProductId, UserId},
     metadata::Metadata,
@@ -60,14 +60,13 @@ impl From<OrderRow> for Order {
             unit_price: money(line.unit_price),
             total: money(line.total),
         });
-        let user = row.placed_by_user.map(|user| user.to_string());
         Self {
             lines: lines.collect(),
             total: money(row.total),
             id: row.id,
             number: row.number,
             status: row.status,
-            placed_by: user.or(row.placed_by_key.map(|key| key.to_string())).unwrap_or_default(),
+            placed_by: authn::id_in(row.placed_by_user, row.placed_by_key).unwrap_or_default(),
             note: row.note,
             metadata: row.metadata.0,
             version: row.version,
@@ -84,7 +83,7 @@ pub async fn place(tx: &mut TenantTx, actor: &Actor, new: &NewOrder) -> Result<O
     let quantities: Vec<i32> = new.lines.iter().map(|line| line.quantity).collect();
     let currency = check(tx, new, &products).await?;
     let id = OrderId::new();
-    let (user, key) = placed_by(actor);
+    let (user, key) = actor.columns();
     sqlx::query!(
         "with wanted as (
              select product_id, quantity, line
@@ -189,6 +188,15 @@ pub async fn select(tx: &mut TenantTx, id: OrderId) -> Result<Option<Order>> {
     Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
 }
 
+pub async fn exists(tx: &mut TenantTx, id: OrderId) -> Result<bool> {
+    let there = sqlx::query_scalar!(
+        r#"select exists (select from orders where org_id = $1 and id = $2) as "there!""#,
+        tx.org().uuid(),
+        id.uuid()
+    );
+    Ok(there.fetch_one(&mut **tx).await?)
+}
+
 /// What a change of an order depends on.
 pub struct Locked {
     pub status: OrderStatus,
@@ -232,7 +240,7 @@ pub async fn update(tx: &mut TenantTx, id: OrderId, note: &str, metadata: &Metad
 
 /// Moves an order, and writes down who did.
 pub async fn set_status(tx: &mut TenantTx, actor: &Actor, id: OrderId, status: OrderStatus) -> Result<()> {
-    let (user, key) = placed_by(actor);
+    let (user, key) = actor.columns();
     sqlx::query!(
         "with moved as (
              update orders set status = $3, version = version + 1, updated_at = now()
