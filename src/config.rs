@@ -27,6 +27,7 @@ pub struct Config {
     pub redis: Redis,
     pub auth: Auth,
     pub mail: Mail,
+    pub storage: Storage,
     pub authz: Authz,
     pub log: Log,
     pub metrics: Metrics,
@@ -97,6 +98,18 @@ pub struct Mail {
     pub smtp_url: SecretString,
     pub folder: PathBuf,
     pub link_base: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    pub folder: PathBuf,
+    pub bucket: String,
+    pub prefix: String,
+    pub region: String,
+    pub endpoint: String,
+    pub access_key_id: String,
+    pub secret_access_key: SecretString,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -15,6 +15,7 @@ pub mod local;
 pub mod mail;
 pub mod metrics;
 pub mod page;
+pub mod storage;
 pub mod telemetry;
 pub mod trail;
 pub mod vault;

@@ -22,6 +22,7 @@ use crate::{
     },
     metrics::Requests,
     page::CursorKey,
+    storage::Storage,
     tenancy::{Control, OrgDirectory, PlatformDb, gate},
     vault::{self, Vault},
 };
@@ -68,6 +69,8 @@ pub struct Inner {
     pub cursor_key: CursorKey,
     /// Seals what must be read again.
     pub vault: Vault,
+    /// Where files are kept.
+    pub storage: Storage,
     /// How far behind the control-plane bus this replica may be.
     pub freshness: Freshness,
 }
@@ -88,6 +91,7 @@ impl AppState {
         until: CancellationToken,
     ) -> anyhow::Result<(Self, JoinHandle<()>)> {
         let master = config.master_key()?;
+        let storage = Storage::open(&config.storage)?;
         let pools = Pools::open(&config.database).await?;
         let lifetime = Duration::from_secs(config.auth.access_seconds.into());
         let platform = PlatformDb::new(pools.clone());
@@ -147,6 +151,7 @@ impl AppState {
             decisions: Decisions::default(),
             tiers: remembered.tiers,
             overrides: OverrideBook::new(clock.clone()),
+            storage,
             freshness,
             pools,
             config,

@@ -57,6 +57,7 @@ impl House {
             .env("INSULA_AUTH__MASTER_KEY", format!("{}=", "A".repeat(43)))
             .env("INSULA_DATABASE__APP_URL", postgres.url("insula_app", "insula"))
             .env("INSULA_DATABASE__PLATFORM_URL", postgres.url("insula_platform", "insula"))
+            .env("INSULA_STORAGE__FOLDER", dir.join("files"))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -239,9 +239,11 @@ pub fn config(database: &Database, settings: &str) -> Config {
         "[http]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://insula.test\"\n\
          [database]\napp_url = {:?}\nplatform_url = {:?}\napp_connections = 6\norg_connections = 6\nplatform_connections = 2\n\
          [auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n\
-         [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n",
+         [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n\
+         [storage]\nfolder = {:?}\n",
         database.url("insula_app"),
         database.url("insula_platform"),
+        database.files,
     );
     Config::with_all(&[&defaults, settings]).unwrap()
 }

@@ -24,6 +24,7 @@ impl Binary {
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name) && name != "INSULA_DEV__PG_BIN") {
             command.env_remove(name);
         }
+        command.env("INSULA_STORAGE__FOLDER", dir.path().join("files"));
         command.args(args).envs(settings.iter().copied()).kill_on_drop(true).stdin(Stdio::null());
         let file = |name| File::create(dir.path().join(name)).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));
@@ -39,6 +40,7 @@ impl Binary {
             ("INSULA_DATABASE__PLATFORM_URL", &platform),
             ("INSULA_HTTP__LISTEN", "127.0.0.1:0"),
             ("INSULA_HTTP__PUBLIC_URL", "http://insula.test"),
+            ("INSULA_STORAGE__FOLDER", database.files.to_str().unwrap()),
         ];
         Self::start(&["serve"], &[&ours[..], settings].concat())
     }

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Database {
     /// With a placeholder for the role.
     address: String,
+    /// Where the files are that it tells of.
+    pub files: PathBuf,
 }
 
 impl Database {
@@ -40,7 +42,9 @@ impl Database {
 
     /// One of another cluster.
     pub fn of(postgres: &Postgres, name: &str) -> Self {
-        Self { address: postgres.url(ROLE, name) }
+        static KNOWN: AtomicU32 = AtomicU32::new(0);
+        let files = home().join(format!("files-{}", KNOWN.fetch_add(1, Ordering::SeqCst)));
+        Self { address: postgres.url(ROLE, name), files }
     }
 
     async fn made(how: &str) -> Self {
