@@ -95,7 +95,7 @@ async fn who_waits_too_long_is_told_to_come_back_and_was_charged_as_for_any_othe
     let late = acme.ask().await;
     expect_crowded(&late);
     assert!(late.headers.contains_key("ratelimit"));
-    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&started.elapsed()));
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&started.elapsed()));
     works_for(&globex.owner, "G-1").await;
 
     lock.release().await;

@@ -1,11 +1,10 @@
 //! A role that is changed at one process is enforced at the others within a second, with the change bus cut too; and
 //! nobody signs in again.
 
-use super::support::{Binary, Persona, TestApp, until};
+use super::support::{Binary, Persona, TestApp, until, within_a_second};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const PROMISED: Duration = Duration::from_secs(1);
 const KEY: (&str, &str) = ("INSULA_AUTH__MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
 
 #[tokio::test]
@@ -52,11 +51,10 @@ async fn follow(quietly: bool) {
         for clerk in &clerks {
             // With a body that is wrong: refused at the door or after it, before any transaction begins.
             let expected = if allowed { 422 } else { 403 };
-            until("the change is enforced", async || {
+            within_a_second("the change is enforced", async || {
                 clerk.post("/api/v1/categories", json!({})).await.status == expected
             })
             .await;
-            assert!(changed.elapsed() < PROMISED, "round {round}: {:?}", changed.elapsed());
         }
         slowest = slowest.max(changed.elapsed());
         println!("round {round}: at all three after {:?}", changed.elapsed());

@@ -1,15 +1,12 @@
 //! An operator tunes a tier under a running client: edits, simulates, shadows, applies, watches and takes it back, over
 //! HTTP alone, against `insula dev`.
 
-use super::support::{Dev, Dir, Persona, until, until_within};
+use super::support::{Dev, Dir, Persona, until, within_a_second};
 use insula::clock::Clock;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const FREE: &str = "/operator/v1/tiers/free";
 const SIMULATIONS: &str = "/operator/v1/simulations";
-/// How soon everybody hears of what was decided.
-const PROMISED: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_lower_limit_is_simulated_shadowed_applied_seen_by_a_client_and_taken_back() {
@@ -43,7 +40,7 @@ async fn a_lower_limit_is_simulated_shadowed_applied_seen_by_a_client_and_taken_
 
     // Applied: the client's headers follow within a second, and nothing was started anew.
     let version = apply(&operator, &lower, "thirty are enough").await;
-    until_within(PROMISED, "the client's headers follow", async || {
+    within_a_second("the client's headers follow", async || {
         policies_told_to(&busy).await.starts_with(r#""user";q=30;w=3600"#)
     })
     .await;
@@ -56,7 +53,7 @@ async fn a_lower_limit_is_simulated_shadowed_applied_seen_by_a_client_and_taken_
     // And taken back in one call.
     let back = json!({"version": 1, "reason": "too tight after all"});
     operator.post(&format!("{FREE}/revert"), back).await.expect(200);
-    until_within(PROMISED, "the client's headers follow back", async || {
+    within_a_second("the client's headers follow back", async || {
         policies_told_to(&busy).await == r#""user";q=120;w=60, "org";q=600;w=60"#
     })
     .await;

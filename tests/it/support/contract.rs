@@ -146,13 +146,33 @@ impl Contract {
         }
     }
 
+    /// The schemas that one refers to, and those that they do: compiling all of them each time takes long.
+    fn need(&self, schema: &Value, needed: &mut Map<String, Value>) {
+        match schema {
+            Value::Object(fields) => {
+                let referred = fields.get("$ref").and_then(Value::as_str);
+                if let Some(name) = referred.and_then(|path| path.strip_prefix("#/components/schemas/"))
+                    && !needed.contains_key(name)
+                {
+                    needed.insert(name.to_owned(), self.schemas[name].clone());
+                    self.need(&self.schemas[name], needed);
+                }
+                fields.values().for_each(|value| self.need(value, needed));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.need(item, needed)),
+            _ => {}
+        }
+    }
+
     fn validator(&self, of: &str, schema: &Value) -> Arc<Validator> {
         if let Some(known) = self.validators.lock().unwrap().get(of) {
             return known.clone();
         }
         let mut schema = schema.clone();
         close(&mut schema, false);
-        schema["components"] = json!({"schemas": self.schemas});
+        let mut needed = Map::new();
+        self.need(&schema, &mut needed);
+        schema["components"] = json!({"schemas": needed});
         let made = Arc::new(
             jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap(),
         );

@@ -47,7 +47,7 @@ pub use reply::Reply;
 pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use smtp::Smtp;
 pub use source::Source;
-pub use wait::{until, until_within};
+pub use wait::{until, until_within, within_a_second};
 
 use serde_json::{Value, json};
 
