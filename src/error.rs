@@ -175,7 +175,8 @@ impl Error {
         Self::Invalid(vec![Flaw::new(pointer, code, detail)])
     }
 
-    fn into_problem(self) -> Problem {
+    /// As it is told; what the log alone may know is written there.
+    pub fn into_problem(self) -> Problem {
         match self {
             Self::Malformed { code, detail } => Problem::new(StatusCode::BAD_REQUEST, code, detail),
             Self::Unauthenticated { code, detail } => Problem::new(StatusCode::UNAUTHORIZED, code, detail)

@@ -9,7 +9,7 @@ use crate::{
     caller::Caller,
     category::Category,
     error::{Error, OptionExt as _, Result, SqlExt as _},
-    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View, ViewParams},
+    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, Query, TenantDb, View, ViewParams},
     idempotency::{Done, IdempotencyKey, once},
     ids::CategoryId,
     middleware::TenantRoutes,
@@ -22,7 +22,7 @@ use axum::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
@@ -55,6 +55,14 @@ pub struct CategoryPatch {
     #[garde(skip)]
     #[serde(default, deserialize_with = "given")]
     pub parent_id: Option<Option<CategoryId>>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Moving {
+    /// The category that what is in this one is moved to.
+    move_to: Option<CategoryId>,
 }
 
 impl Listed for Category {
@@ -139,14 +147,25 @@ async fn update_category(
 
 /// Delete a category
 ///
-/// Only an empty one: move its products and the categories below it first.
+/// An empty one, or one whose products and categories are moved to another with it: what is in it is changed with
+/// what permits to delete it.
 #[utoipa::path(delete, path = "/categories/{id}", tag = "categories",
-    params(("id" = CategoryId, Path), IfMatch),
+    params(("id" = CategoryId, Path), IfMatch, Moving),
     responses((status = 204, description = "It is gone."),
-              (status = 409, description = "Something is still in it (`category_in_use`).")))]
-async fn delete_category(db: TenantDb, Path(id): Path<CategoryId>, expected: IfMatch) -> Result<StatusCode> {
+              (status = 409, description = "Something is still in it and `move_to` does not say where that should go, \
+                                            or a category there has the name of one to be moved \
+                                            (`category_in_use`, `name_taken`).")))]
+async fn delete_category(
+    db: TenantDb,
+    Path(id): Path<CategoryId>,
+    expected: IfMatch,
+    Query(moving): Query<Moving>,
+) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
     expected.check(lock(&mut tx, id).await?.or_not_found()?)?;
+    if let Some(to) = moving.move_to {
+        move_all(&mut tx, id, to).await?;
+    }
     delete(&mut tx, id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -194,31 +213,70 @@ async fn lock(tx: &mut TenantTx, id: CategoryId) -> Result<Option<i64>> {
     Ok(version.fetch_optional(&mut **tx).await?)
 }
 
-/// Moves within one org take turns: two that are each fine alone could close a cycle together.
 async fn refuse_cycle(tx: &mut TenantTx, id: CategoryId, parent: CategoryId) -> Result<()> {
+    if is_within(tx, parent, id).await? {
+        return Err(Error::invalid("/parent_id", "cycle", format!("{parent} is {id} itself or below it")));
+    }
+    Ok(())
+}
+
+/// Puts what is in a category into another, which must be there and not be part of it.
+async fn move_all(tx: &mut TenantTx, from: CategoryId, to: CategoryId) -> Result<()> {
+    if is_within(tx, to, from).await? {
+        return Err(Error::malformed("cycle", format!("move_to: {to} is {from} itself or below it")));
+    }
+    lock(tx, to)
+        .await?
+        .ok_or_else(|| Error::malformed("unknown_category", "move_to: there is no such category"))?;
+    sqlx::query!(
+        "update categories set parent_id = $3, version = version + 1, updated_at = now()
+         where org_id = $1 and parent_id = $2",
+        tx.org().uuid(),
+        from.uuid(),
+        to.uuid()
+    )
+    .execute(&mut **tx)
+    .await
+    .on_constraint("categories_name_taken", || {
+        Error::conflict("name_taken", "a category there has the name of one to be moved: rename either first")
+    })?;
+    // Locked as orders lock them, so that neither waits for the other in a circle.
+    sqlx::query!(
+        "with here as (
+             select id from products where org_id = $1 and category_id = $2 order by id for no key update
+         )
+         update products p set category_id = $3, version = version + 1, updated_at = now()
+         from here where p.org_id = $1 and p.id = here.id",
+        tx.org().uuid(),
+        from.uuid(),
+        to.uuid()
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Whether a category is another or below it. Moves within one org take turns: two that are each fine alone could
+/// close a cycle together.
+async fn is_within(tx: &mut TenantTx, id: CategoryId, above: CategoryId) -> Result<bool> {
     sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended('categories ' || $1, 0))",
         tx.org().to_string()
     )
     .execute(&mut **tx)
     .await?;
-    let closes = sqlx::query_scalar!(
-        r#"with recursive above (id, parent_id) as (
-               select id, parent_id from categories where org_id = $1 and id = $3
+    let within = sqlx::query_scalar!(
+        r#"with recursive up (id, parent_id) as (
+               select id, parent_id from categories where org_id = $1 and id = $2
                union
-               select c.id, c.parent_id from categories c join above a on c.org_id = $1 and c.id = a.parent_id
+               select c.id, c.parent_id from categories c join up on c.org_id = $1 and c.id = up.parent_id
            )
-           select exists (select from above where id = $2) as "closes!""#,
+           select exists (select from up where id = $3) as "within!""#,
         tx.org().uuid(),
         id.uuid(),
-        parent.uuid()
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    if closes {
-        return Err(Error::invalid("/parent_id", "cycle", format!("{parent} is {id} itself or below it")));
-    }
-    Ok(())
+        above.uuid()
+    );
+    Ok(within.fetch_one(&mut **tx).await?)
 }
 
 async fn update(tx: &mut TenantTx, id: CategoryId, patch: &CategoryPatch) -> Result<Category> {

@@ -76,6 +76,15 @@ impl TenantTx {
         Ok(())
     }
 
+    /// Does `work` so that nothing is left of it where it fails, and the transaction goes on.
+    pub async fn attempt<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.execute(sqlx::raw_sql("savepoint attempt")).await?;
+        let done = work(self).await;
+        let end = if done.is_ok() { "release attempt" } else { "rollback to attempt; release attempt" };
+        self.execute(sqlx::raw_sql(end)).await?;
+        done
+    }
+
     /// Lets go of every lock before it returns; dropping does so a moment after, which is enough where nobody asks
     /// for the same lock next. A connection that can't roll back is closed.
     pub async fn rollback(mut self) {

@@ -174,3 +174,39 @@ async fn categories_are_listed_by_name_byte_by_byte() {
     assert_eq!(names, ["C", "a", "b", "Ä"]);
     acme.viewer.get(&format!("{CATEGORIES}?name=a")).await.expect_problem(400, "unknown_parameter");
 }
+
+#[tokio::test]
+async fn what_is_in_a_category_can_be_moved_as_it_is_deleted() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let (old, new) = (category(&acme, "Old", None).await, category(&acme, "New", None).await);
+    let below = category(&acme, "Below", Some(&old)).await;
+    let clash = category(&acme, "Below", Some(&new)).await;
+    let theirs = category(&globex, "Theirs", None).await;
+    let mut cog = product("COG", 5);
+    cog["category_id"] = old["id"].clone();
+    let cog = acme.owner.post("/api/v1/products", cog).await.expect(201);
+
+    let to = |to: &Value| format!("{}?move_to={}", path(&old), to.as_str().unwrap());
+    acme.admin.delete(&path(&old)).await.expect_problem(409, "category_in_use");
+    acme.admin.delete(&to(&new["id"])).await.expect_problem(409, "name_taken");
+    for place in [&old["id"], &below["id"]] {
+        acme.admin.delete(&to(place)).await.expect_problem(400, "cycle");
+    }
+    for place in [&theirs["id"], &json!("cat_01jd8yq3c5f4x7t9k2m6n8p0rs")] {
+        acme.admin.delete(&to(place)).await.expect_problem(400, "unknown_category");
+    }
+    acme.admin.delete(&to(&json!("nonsense"))).await.expect_problem(400, "bad_parameter");
+    acme.admin.delete(&format!("{}?to=x", path(&old))).await.expect_problem(400, "bad_parameter");
+    acme.admin.patch(&path(&clash), json!({"name": "Beside"})).await.expect(200);
+    let in_old = || async { acme.viewer.get(&format!("/api/v1/products?category_id={}", id(&old))).await };
+    assert_eq!(in_old().await.expect(200)["data"].as_array().unwrap().len(), 1, "nothing has moved so far");
+
+    acme.admin.delete(&to(&new["id"])).await.expect(204);
+    acme.viewer.get(&path(&old)).await.expect_problem(404, "not_found");
+    let moved = acme.viewer.get(&path(&below)).await.expect(200);
+    assert_eq!((&moved["parent_id"], &moved["version"]), (&new["id"], &json!(2)));
+    let moved = acme.viewer.get(&format!("/api/v1/products/{}", id(&cog))).await.expect(200);
+    assert_eq!((&moved["category_id"], &moved["version"]), (&new["id"], &json!(2)));
+    globex.viewer.get(&path(&theirs)).await.expect(200);
+}

@@ -13,6 +13,7 @@ mod audit_walk;
 mod auth;
 mod boot;
 mod brute_force;
+mod bulk;
 mod bus;
 mod cancellation;
 mod categories;

@@ -1,6 +1,6 @@
 //! Orders: placed once however often they are sent, and moved along the published arrows only.
 
-use super::support::{Org, Persona, Reply, TestApp, id, pointers, product};
+use super::support::{Binary, Org, Persona, Reply, TestApp, Wire, id, pointers, product, until};
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -134,12 +134,12 @@ async fn a_retry_never_meets_the_lock_of_an_answer_already_given() {
 }
 
 #[tokio::test]
-async fn a_request_sent_thirty_times_at_once_places_one_order() {
+async fn a_request_sent_a_hundred_times_at_once_places_one_order() {
     let app = TestApp::start_with("[database]\nacquire_seconds = 30").await;
     let acme = app.org().await;
     let cog = stocked(&acme, "COG", 50).await;
     let order = of(&[(&cog, 1)]);
-    let replies = join_all((0..30).map(|_| acme.member.post_as("once", ORDERS, order.clone()))).await;
+    let replies = join_all((0..100).map(|_| acme.member.post_as("once", ORDERS, order.clone()))).await;
     let (done, busy): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
     for reply in busy {
         reply.expect_problem(409, "in_flight");
@@ -149,6 +149,35 @@ async fn a_request_sent_thirty_times_at_once_places_one_order() {
     assert_eq!(count(&acme.member).await, 1);
     let left = acme.viewer.get(&format!("/api/v1/products/{}", id(&cog))).await.expect(200);
     assert_eq!(left["stock"], 49);
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_died_with_its_server_is_placed_once_and_answered_by_another() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let (cog, theirs) = (stocked(&acme, "COG", 10).await, stocked(&globex, "COG", 10).await);
+    let wire = Wire::to(&app.database);
+    let url = wire.url("insula_app");
+    let mut doomed = Binary::serve(&app.database, &[("INSULA_DATABASE__APP_URL", &url)]);
+    let there = acme.member.at(&doomed.base().await);
+    wire.lose_commits();
+    let ask = there.request(Method::POST, ORDERS).header("idempotency-key", "once").json(&of(&[(&cog, 3)]));
+    let asking = tokio::spawn(ask.send());
+    until("it is committed", async || wire.lost() == 1).await;
+    doomed.signal("KILL");
+    doomed.ended().await;
+    assert!(asking.await.unwrap().is_err(), "nobody was there to answer");
+
+    let again = acme.member.post_as("once", ORDERS, of(&[(&cog, 3)])).await;
+    assert_eq!(
+        (again.expect(201)["number"].as_i64(), again.header("idempotent-replayed")),
+        (Some(1), "true")
+    );
+    assert_eq!(count(&acme.member).await, 1);
+    let left = acme.viewer.get(&format!("/api/v1/products/{}", id(&cog))).await.expect(200);
+    assert_eq!(left["stock"], 7);
+    let elsewhere = globex.member.post_as("once", ORDERS, of(&[(&theirs, 1)])).await;
+    assert_eq!((elsewhere.status, elsewhere.header("idempotent-replayed")), (201, ""));
 }
 
 #[tokio::test]

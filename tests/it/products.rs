@@ -155,7 +155,7 @@ async fn of_changes_racing_from_one_version_exactly_one_is_made() {
     let path = &format!("{PRODUCTS}/{}", id(&made));
     for version in 1..=5 {
         let tag = &format!("\"{version}\"");
-        let racers = (0..20).map(|at| acme.member.patch_if(path, tag, json!({"stock": at})));
+        let racers = (0..100).map(|at| acme.member.patch_if(path, tag, json!({"stock": at})));
         let replies = join_all(racers).await;
         let won: Vec<Value> = replies.iter().filter(|reply| reply.status == 200).map(Reply::json).collect();
         assert_eq!(won.len(), 1);

@@ -104,17 +104,19 @@ async fn what_cannot_be_sold_is_pointed_at_line_by_line() {
 }
 
 #[tokio::test]
-async fn sixty_buyers_of_ten_pieces_make_ten_orders() {
+async fn two_hundred_buyers_of_ten_pieces_make_ten_orders() {
     let app = TestApp::start_with(PATIENT).await;
     let (acme, globex) = (app.org().await, app.org().await);
     let (cog, theirs) = (stocked(&acme, "COG", 10).await, stocked(&globex, "COG", 10).await);
     let buyers = [&acme.member, &acme.admin, &acme.owner];
-    let replies = join_all((0..60).map(|at| buyers[at % 3].post(ORDERS, of(&[(&cog, 1)])))).await;
+    let replies = join_all((0..200).map(|at| buyers[at % 3].post(ORDERS, of(&[(&cog, 1)])))).await;
     let (sold, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
-    assert_eq!((sold.len(), refused.len()), (10, 50));
+    assert_eq!((sold.len(), refused.len()), (10, 190));
     for reply in refused {
         reply.expect_problem(409, "out_of_stock");
     }
+    let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+    assert_eq!(app.database.count(deadlocks).await, 0);
     assert_eq!((left(&acme, &cog).await, left(&globex, &theirs).await), (0, 10));
     assert_eq!(numbers(&acme).await, (1..=10).collect::<Vec<_>>());
 }

@@ -1,5 +1,6 @@
 //! Products: what an organisation sells.
 
+mod bulk;
 mod store;
 
 use super::given;
@@ -39,6 +40,10 @@ pub fn routes() -> TenantRoutes {
     TenantRoutes::of(Products)
         .allow(Read, routes!(list_products))
         .allow(Create, routes!(create_product))
+        .allow(Create, routes!(bulk::change_products))
+        .further(Update)
+        .further(Delete)
+        .for_units(BULK_UNITS)
         .allow(Read, routes!(get_product))
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
@@ -48,7 +53,10 @@ pub fn routes() -> TenantRoutes {
         .with_trials()
 }
 
-#[derive(Serialize, ToSchema)]
+/// What many changes at once take of a tier's quotas.
+const BULK_UNITS: u32 = 50;
+
+#[derive(Clone, Serialize, ToSchema)]
 pub struct Product {
     pub id: ProductId,
     #[schema(example = "COG-1", max_length = 64)]

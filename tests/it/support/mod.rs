@@ -26,6 +26,7 @@ mod sign_in;
 mod smtp;
 mod source;
 mod wait;
+mod wire;
 
 pub use app::{Org, PASSWORD, TestApp, config};
 pub use binary::{Binary, processes_of, signal_to};
@@ -48,6 +49,7 @@ pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use smtp::Smtp;
 pub use source::Source;
 pub use wait::{until, until_within, within_a_second};
+pub use wire::Wire;
 
 use serde_json::{Value, json};
 
