@@ -11,6 +11,7 @@ pub mod networks;
 
 // 1 pipes
 pub mod db;
+pub mod file_links;
 pub mod local;
 pub mod mail;
 pub mod metrics;

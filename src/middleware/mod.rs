@@ -74,6 +74,13 @@ fn public(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppSt
         .route_layer(from_fn_with_state(state.clone(), ip_limit::ip_limit))
 }
 
+/// The same where the address itself is the right to it.
+fn held(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route
+        .route_layer(from_fn(prefer::refuse_trials))
+        .route_layer(from_fn_with_state(state.clone(), ip_limit::limit_guesses))
+}
+
 /// What an operation asks of its caller.
 #[derive(Clone, Copy)]
 struct Door {

@@ -1,5 +1,6 @@
 //! Products: what an organisation sells.
 
+pub mod images;
 mod store;
 
 use super::given;

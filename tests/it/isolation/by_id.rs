@@ -1,6 +1,6 @@
 //! An id of another org answers like one that never was.
 
-use super::{id_in, make, tenants};
+use super::{body, id_in, make, make_within, tenants};
 use crate::{
     doors::scopes,
     support::{Document, TestApp, another_of_its_kind},
@@ -19,12 +19,27 @@ async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happen
         // `/orders/{id}/pay` is about one of `/orders`.
         let (collection, rest) = operation.path.split_once("/{").unwrap();
         let (_, tail) = rest.split_once('}').unwrap();
-        assert!(!tail.contains('{'), "{name}: teach this test to make something within something");
         let (theirs, own) = (
             make(&app, &acme.owner, &name, collection).await,
             make(&app, &globex.owner, &name, collection).await,
         );
-        let before = acme.owner.get(&theirs).await;
+        // What is within is named by its own id as well, which is right as long as only the other one is tried.
+        let (theirs_within, own_within) = match tail.split_once("/{") {
+            None => (theirs.clone(), own.clone()),
+            Some((within, _)) => (
+                make_within(&acme.owner, &name, &theirs, within).await,
+                make_within(&globex.owner, &name, &own, within).await,
+            ),
+        };
+        let tail = match tail.split_once("/{") {
+            None => tail.to_owned(),
+            Some((_, rest)) => {
+                let after = rest.split_once('}').unwrap().1;
+                assert!(!after.contains('{'), "{name}: teach this test to go deeper");
+                format!("{}{after}", &theirs_within[theirs.len()..])
+            }
+        };
+        let before = acme.owner.get(&theirs_within).await;
         before.expect(200);
 
         let at = |id: &str| format!("{collection}/{id}{tail}");
@@ -53,10 +68,32 @@ async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happen
             }
         }
 
-        let after = acme.owner.get(&theirs).await;
+        // Within one's own, an id of another's inside is like one that never was, too.
+        if theirs_within != theirs {
+            let inside = |id: &str| {
+                own_within.replace(id_in(&own_within), id) + tail.split(id_in(&theirs_within)).nth(1).unwrap()
+            };
+            let foreign = operation.call(&globex.owner, &inside(id_in(&theirs_within))).await;
+            foreign.expect_problem(404, "not_found");
+            for other in [&another_of_its_kind(id_in(&theirs_within)), "x", "%00"] {
+                let other_answer = operation.call(&globex.owner, &inside(other)).await;
+                assert_eq!(
+                    foreign.but_for_the_request(),
+                    other_answer.but_for_the_request(),
+                    "{name}: {other}"
+                );
+            }
+        }
+
+        let after = acme.owner.get(&theirs_within).await;
         assert_eq!(before.but_for_the_request(), after.but_for_the_request(), "{name} changed what it named");
         // Asked of one's own, the same request arrives: it was not the request that was refused.
-        let of_own = operation.call(&globex.owner, &at(id_in(&own))).await;
+        let of_own = match own_within == own {
+            true => at(id_in(&own)),
+            false => own_within.clone() + tail.split(id_in(&theirs_within)).nth(1).unwrap(),
+        };
+        let body = body(&globex.owner, &operation).await;
+        let of_own = operation.call_with(&globex.owner, &of_own, body).await;
         assert!([200, 201, 204, 409].contains(&of_own.status), "{name} of one's own: {}", of_own.text);
     }
 }

@@ -25,6 +25,7 @@ mod roles;
 mod sign_in;
 mod smtp;
 mod source;
+mod uploads;
 mod wait;
 
 pub use app::{Org, PASSWORD, TestApp, config};
@@ -47,6 +48,7 @@ pub use reply::Reply;
 pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use smtp::Smtp;
 pub use source::Source;
+pub use uploads::{png, upload};
 pub use wait::{until, until_within};
 
 use serde_json::{Value, json};
