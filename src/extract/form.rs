@@ -256,9 +256,8 @@ mod tests {
         static ENDLESS: [u8; 8 << 20] = [b'x'; 8 << 20];
         let Err(Error::Malformed { code, .. }) = form(&ENDLESS, 10_000).next().await else { panic!("read") };
         assert_eq!(code, "malformed_form");
-        static HEADERS: std::sync::LazyLock<Vec<u8>> =
-            std::sync::LazyLock::new(|| [b"--cut\r\nx: ".as_slice(), &ENDLESS].concat());
-        let Err(Error::Malformed { code, .. }) = form(&HEADERS, 10_000).next().await else { panic!("read") };
+        let headers: &[u8] = Box::leak([b"--cut\r\nx: ".as_slice(), &ENDLESS].concat().into_boxed_slice());
+        let Err(Error::Malformed { code, .. }) = form(headers, 10_000).next().await else { panic!("read") };
         assert_eq!(code, "malformed_form");
         let Err(Error::Malformed { code, .. }) = form(b"--cut\r\n", 3).next().await else { panic!("read") };
         assert_eq!(code, "malformed_form");

@@ -103,7 +103,7 @@ impl Call {
             );
             let _ = writeln!(text, "form.append(\"file\", await openAsBlob({file}), {file});");
         }
-        let _ = write!(text, "const response = await fetch({}, {{\n", quoted(&self.url));
+        let _ = writeln!(text, "const response = await fetch({}, {{", quoted(&self.url));
         let _ = writeln!(text, "  method: {},", quoted(&self.method));
         text.push_str("  headers: {\n");
         if self.signed_in {

@@ -95,7 +95,7 @@ async fn sweep_files(state: &AppState) -> Result<()> {
         match state.storage.delete(&Key::of(loose.org, loose.id)).await {
             Ok(()) => gone.push((loose.org.uuid(), loose.id.uuid())),
             Err(error) => {
-                tracing::warn!(%error, org = %loose.org, file = %loose.id, "a file can't be deleted")
+                tracing::warn!(%error, org = %loose.org, file = %loose.id, "a file can't be deleted");
             }
         }
     }

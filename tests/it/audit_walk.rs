@@ -127,8 +127,8 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         "PATCH /operator/v1/orgs/{id}" => {
             operation.call(&app.operator().await, &format!("/operator/v1/orgs/{}", acme.id)).await
         }
-        "PUT /operator/v1/tiers/{slug}" => {
-            operation.call(&app.operator().await, "/operator/v1/tiers/free").await
+        "POST /operator/v1/tiers" | "PUT /operator/v1/tiers/{slug}" => {
+            operation.call(&app.operator().await, &path.replace("{slug}", "free")).await
         }
         "POST /operator/v1/overrides" | "DELETE /operator/v1/overrides/{id}" => {
             let expires_at = (app.clock.now() + Duration::from_mins(1)).format(&Rfc3339).unwrap();
@@ -146,7 +146,6 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             owner.post(&format!("{made}/retry"), json!({})).await
         }
         "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
-        "POST /operator/v1/tiers" => operation.call(&app.operator().await, path).await,
         "POST /operator/v1/simulations" => simulation(app).await,
         "POST /operator/v1/simulations/{id}/cancel" => {
             let made = simulation(app).await.expect(202);
