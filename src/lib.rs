@@ -16,6 +16,7 @@ pub mod local;
 pub mod mail;
 pub mod metrics;
 pub mod page;
+pub mod patience;
 pub mod storage;
 pub mod telemetry;
 pub mod trail;

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Flaw, Problem, Result},
+    patience::Patience,
     state::AppState,
 };
 use axum::{
@@ -120,7 +121,8 @@ impl FromRequest<AppState> for Form {
         // A client that asks first sends nothing; of others as much is taken in as lets them read the answer.
         let most =
             if too_long && parts.headers.contains_key(header::EXPECT) { 0 } else { 2 * largest + AROUND };
-        let form = Self { parts: multipart(body, boundary, most, &given), given };
+        let patience = parts.extensions.get::<Patience>().cloned().unwrap_or_default();
+        let form = Self { parts: multipart(body, boundary, most, &given, patience), given };
         if too_long {
             if most > 0 {
                 form.drain().await;
@@ -137,12 +139,19 @@ pub fn too_large(most: u64) -> Error {
     Error::Unacceptable(Box::new(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)))
 }
 
-fn multipart(body: Body, boundary: String, most: u64, given: &Arc<AtomicU64>) -> Multipart<'static> {
+fn multipart(
+    body: Body,
+    boundary: String,
+    most: u64,
+    given: &Arc<AtomicU64>,
+    patience: Patience,
+) -> Multipart<'static> {
     let given = Arc::clone(given);
     let mut arrived = 0;
     let stream = body.into_data_stream().map(move |chunk| {
         let chunk = chunk.map_err(|_| Halt::Cut)?;
         arrived += chunk.len() as u64;
+        patience.arrived(chunk.len() as u64);
         if arrived > LEAD.saturating_add(given.load(Ordering::Relaxed)) {
             Err(Halt::Adrift)
         } else {
@@ -223,7 +232,7 @@ mod tests {
         let given = Arc::default();
         let chunks = body.chunks(chunk).map(|chunk| Ok::<_, std::io::Error>(Bytes::from_static(chunk)));
         let body = Body::from_stream(futures::stream::iter(chunks.collect::<Vec<_>>()));
-        Form { parts: multipart(body, "cut".to_owned(), 100 << 20, &given), given }
+        Form { parts: multipart(body, "cut".to_owned(), 100 << 20, &given, Patience::default()), given }
     }
 
     #[tokio::test]

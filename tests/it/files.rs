@@ -8,7 +8,10 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 const FILES: &str = "/api/v1/files";
 
@@ -16,6 +19,24 @@ async fn with(who: &Persona, method: Method, url: &Value, headers: &[(&str, &str
     let path = url.as_str().unwrap().strip_prefix("http://insula.test").unwrap();
     let request = who.request(method, path);
     Reply::of(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+}
+
+/// Begins an upload of so many bytes, less the last of them, and answers the line that it goes over.
+async fn begin(app: &TestApp, by: &Persona, bytes: usize) -> TcpStream {
+    let (head, tail) = (
+        "--cut\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n",
+        "\r\n--cut--\r\n",
+    );
+    let mut client = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let request = format!(
+        "POST {FILES} HTTP/1.1\r\nhost: insula.test\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
+         content-type: multipart/form-data; boundary=cut\r\ncontent-length: {}\r\n\r\n{head}",
+        by.token.as_ref().unwrap(),
+        head.len() + bytes + tail.len(),
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    client.write_all(&vec![b'x'; bytes - 1]).await.unwrap();
+    client
 }
 
 #[tokio::test]
@@ -263,20 +284,29 @@ async fn a_file_may_be_as_large_as_the_setting_says_and_no_larger() {
 async fn nothing_stays_of_an_upload_whose_client_hangs_up() {
     let app = TestApp::start().await;
     let acme = app.org().await;
-    let mut client = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
-    let head = format!(
-        "POST {FILES} HTTP/1.1\r\nhost: insula.test\r\nauthorization: Bearer {}\r\n\
-         content-type: multipart/form-data; boundary=cut\r\ncontent-length: 9000000\r\n\r\n\
-         --cut\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n",
-        acme.owner.token.as_ref().unwrap()
-    );
-    client.write_all(head.as_bytes()).await.unwrap();
-    client.write_all(&vec![b'x'; 6 << 20]).await.unwrap();
+    let client = begin(&app, &acme.owner, 7 << 20).await;
     until("some of it is on disk", async || app.on_disk() > 0).await;
     assert_eq!(app.stored(acme.id).await, [""; 0], "and none of it to be seen");
     drop(client);
     until("none of it is", async || app.on_disk() == 0).await;
     assert_eq!(acme.owner.get(FILES).await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn an_upload_may_take_longer_than_other_requests_while_it_goes_on() {
+    let app = TestApp::start_with("[http]\ntimeout_seconds = 1").await;
+    let acme = app.org().await;
+    let mut slow = begin(&app, &acme.owner, 200_000).await;
+    // Little has arrived of it, and no more does: it has the second that everybody has.
+    let mut silent = begin(&app, &acme.owner, 1_000).await;
+    let mut said = String::new();
+    silent.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+
+    slow.write_all(b"x\r\n--cut--\r\n").await.unwrap();
+    let mut said = String::new();
+    slow.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 201 "), "{said}");
 }
 
 #[tokio::test]
