@@ -34,7 +34,7 @@ impl App {
         let post = Post::open(&config)?;
         let background = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (state, listening) = AppState::open(config, clock, background.clone()).await?;
+        let (state, listening) = Box::pin(AppState::open(config, clock, background.clone())).await?;
         tasks.spawn(listening);
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));

@@ -110,6 +110,7 @@ pub struct Storage {
     pub endpoint: String,
     pub access_key_id: String,
     pub secret_access_key: SecretString,
+    pub file_mebibytes: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -298,6 +299,9 @@ impl Config {
                 return Err(Unusable(format!("INSULA_{key}: must be at least 1")));
             }
         }
+        if !(1..=1024).contains(&self.storage.file_mebibytes) {
+            return Err(Unusable::new("INSULA_STORAGE__FILE_MEBIBYTES", "must be 1 to 1024"));
+        }
         if !(0.0..=1.0).contains(&self.decisions.sample) {
             return Err(Unusable::new(
                 "INSULA_DECISIONS__SAMPLE",
@@ -382,6 +386,13 @@ impl IpLimit {
             self.network_quota_per_minute.unwrap_or(self.quota_per_minute.saturating_mul(4)),
             self.network_burst.unwrap_or(self.burst.saturating_mul(4)),
         )
+    }
+}
+
+impl Storage {
+    /// The largest file that is taken.
+    pub fn file_bytes(&self) -> u64 {
+        u64::from(self.file_mebibytes) << 20
     }
 }
 

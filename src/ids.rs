@@ -120,6 +120,10 @@ ids! {
     SimulationId = "sim";
     /// A job of an organisation.
     JobId = "job";
+    /// A file that an organisation keeps.
+    FileId = "fil";
+    /// A picture of a product.
+    ImageId = "img";
     /// A mail to be sent.
     MailId = "eml";
     /// An exception from a tier's limits.

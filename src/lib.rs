@@ -11,10 +11,12 @@ pub mod networks;
 
 // 1 pipes
 pub mod db;
+pub mod file_links;
 pub mod local;
 pub mod mail;
 pub mod metrics;
 pub mod page;
+pub mod patience;
 pub mod storage;
 pub mod telemetry;
 pub mod trail;

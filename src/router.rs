@@ -2,8 +2,9 @@
 
 use crate::{
     api::{
-        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, health, invitations,
-        jobs, limits, me, orders, org, permissions, products, roles, tiers, user_permissions, users,
+        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, files, health,
+        invitations, jobs, limits, me, orders, org, permissions, products, roles, tiers, user_permissions,
+        users,
     },
     authn::keyring,
     extract::Json,
@@ -32,7 +33,7 @@ pub fn router(state: &AppState) -> Router {
 
 /// Everything that is documented, and its document.
 fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, OpenApi) {
-    let public = [auth::public_routes(), tiers::routes()];
+    let public = [auth::public_routes(), tiers::routes(), files::public_routes()];
     let tenant = [
         auth::routes(),
         me::routes(),
@@ -49,6 +50,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         decisions::routes(),
         categories::routes(),
         products::routes(),
+        products::images::routes(),
+        files::routes(),
         orders::routes(),
         jobs::routes(),
     ];

@@ -15,6 +15,7 @@ use crate::{
     db::Pools,
     decisions::Decisions,
     error::Result,
+    file_links::FileLinks,
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
@@ -71,6 +72,8 @@ pub struct Inner {
     pub vault: Vault,
     /// Where files are kept.
     pub storage: Storage,
+    /// The addresses that open one.
+    pub file_links: FileLinks,
     /// How far behind the control-plane bus this replica may be.
     pub freshness: Freshness,
 }
@@ -151,6 +154,7 @@ impl AppState {
             decisions: Decisions::default(),
             tiers: remembered.tiers,
             overrides: OverrideBook::new(clock.clone()),
+            file_links: FileLinks::new(vault::derive(&master, "insula file links"), &config.http.public_url),
             storage,
             freshness,
             pools,

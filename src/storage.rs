@@ -13,7 +13,7 @@ use object_store::{
     local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use secrecy::ExposeSecret as _;
-use std::{fmt::Display, fs, os::unix::fs::DirBuilderExt as _, sync::Arc};
+use std::{fmt::Display, fs, ops::Range, os::unix::fs::DirBuilderExt as _, sync::Arc};
 use tokio::io::AsyncWriteExt as _;
 
 /// What of a file is held in memory while it is written: no store takes smaller parts than 5 MiB.
@@ -64,7 +64,23 @@ impl Storage {
         key: &Key,
         from: u64,
     ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
-        let range = (from > 0).then_some(GetRange::Offset(from));
+        self.get(key, (from > 0).then_some(GetRange::Offset(from))).await
+    }
+
+    /// The bytes of a range that is not empty and ends within the file; errors are those of [`read`](Self::read).
+    pub async fn read_part(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
+        self.get(key, Some(GetRange::Bounded(range))).await
+    }
+
+    async fn get(
+        &self,
+        key: &Key,
+        range: Option<GetRange>,
+    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
         let options = GetOptions { range, ..GetOptions::default() };
         let found = self.0.get_opts(&key.0, options).await.map_err(|error| out(&key.0, error))?;
         let from = key.0.clone();

@@ -51,7 +51,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 {{/* "true" where the chart itself makes the Secret: values were given and no existing one wins. */}}
 {{- define "insula.ownsSecret" -}}
 {{- $s := .Values.secret -}}
-{{- if and (not $s.existingSecret) (or $s.databaseAppUrl $s.databasePlatformUrl $s.authMasterKey $s.redisUrl $s.mailSmtpUrl) -}}
+{{- if and (not $s.existingSecret) (or $s.databaseAppUrl $s.databasePlatformUrl $s.authMasterKey $s.redisUrl $s.mailSmtpUrl $s.storageAccessKeyId $s.storageSecretAccessKey) -}}
 true
 {{- end }}
 {{- end }}

@@ -14,6 +14,7 @@ pub mod decisions;
 pub mod dev_mail;
 pub mod docs;
 pub mod explain;
+pub mod files;
 pub mod health;
 pub mod invitations;
 pub mod jobs;

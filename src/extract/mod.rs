@@ -1,5 +1,6 @@
 //! What handlers ask for, each with rejections that are problem+json.
 
+mod form;
 mod if_match;
 mod json;
 mod list;
@@ -10,6 +11,7 @@ mod span;
 mod tenant_db;
 mod view;
 
+pub use form::{Form, Part, too_large};
 pub use if_match::{ETag, IfMatch};
 pub use json::{Action, Json, read};
 pub use list::{List, ListParams, Listed};
@@ -18,7 +20,7 @@ pub use query::Query;
 pub use shape::{Expansion, Shape};
 pub use span::Span;
 pub use tenant_db::{TenantDb, Turn};
-pub use view::{View, ViewParams};
+pub use view::{View, ViewParams, knows};
 
 use crate::{
     authn::Actor,

@@ -43,7 +43,7 @@ impl<T: Listed + serde::Serialize> View<T> {
             return self.body(resource);
         }
         let tag: [(HeaderName, HeaderValue); 1] = ETag(version).into();
-        if self.known.as_ref().is_some_and(|known| names(known, &tag[0].1)) {
+        if self.known.as_ref().is_some_and(|known| knows(known, &tag[0].1)) {
             return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
         }
         Ok((tag, self.body(resource)?).into_response())
@@ -59,8 +59,8 @@ impl<T: Listed + serde::Serialize> View<T> {
     }
 }
 
-/// Compares weakly, as it is meant to be: a cache on the way may have weakened the tag.
-fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
+/// Whether an `If-None-Match` names a tag. Compares weakly, as it is meant to be: a cache on the way may have weakened it.
+pub fn knows(known: &HeaderValue, tag: &HeaderValue) -> bool {
     let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else { return false };
     known.trim() == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
 }
@@ -100,10 +100,10 @@ mod tests {
     fn what_a_client_has_is_named_by_its_tag_weak_or_strong_alone_or_among_others() {
         let tag = HeaderValue::from_static("\"7\"");
         for known in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
-            assert!(names(&HeaderValue::from_static(known), &tag), "{known}");
+            assert!(knows(&HeaderValue::from_static(known), &tag), "{known}");
         }
         for known in ["\"6\"", "7", "", "\"77\""] {
-            assert!(!names(&HeaderValue::from_static(known), &tag), "{known}");
+            assert!(!knows(&HeaderValue::from_static(known), &tag), "{known}");
         }
     }
 }

@@ -17,6 +17,7 @@ mod request_id;
 mod resolve_org;
 mod routes;
 mod security_headers;
+mod timeout;
 mod trace;
 
 pub use authenticate::identify;
@@ -26,12 +27,11 @@ use crate::{authz::Permission, error, state::AppState};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     routing::MethodRouter,
 };
 use tower::ServiceBuilder;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// What every request passes, and every answer on its way out.
 pub fn outer(state: &AppState, router: Router) -> Router {
@@ -47,7 +47,7 @@ pub fn outer(state: &AppState, router: Router) -> Router {
             .layer(from_fn(problem::problem))
             .layer(from_fn_with_state(state.clone(), https::https))
             .layer(CatchPanicLayer::custom(catch_panic::answer))
-            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, http.timeout()))
+            .layer(from_fn_with_state(http.timeout(), timeout::timeout))
             .layer(DefaultBodyLimit::max(http.body_limit_bytes)),
     )
 }
@@ -72,6 +72,13 @@ fn public(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppSt
     route
         .route_layer(from_fn(prefer::refuse_trials))
         .route_layer(from_fn_with_state(state.clone(), ip_limit::ip_limit))
+}
+
+/// The same where the address itself is the right to it.
+fn held(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route
+        .route_layer(from_fn(prefer::refuse_trials))
+        .route_layer(from_fn_with_state(state.clone(), ip_limit::limit_guesses))
 }
 
 /// What an operation asks of its caller.

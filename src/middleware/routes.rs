@@ -1,6 +1,6 @@
 //! How a room's routes get their doors: there is no way to add one without.
 
-use super::{Door, public, tenant};
+use super::{Door, held, public, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
     limits::record,
@@ -167,23 +167,33 @@ impl TenantRoutes {
 
 /// Routes that ask nobody who they are, limited by address.
 #[derive(Default)]
-pub struct PublicRoutes(Vec<Route>);
+pub struct PublicRoutes(Vec<(Hang, Route)>);
+
+/// What is hung before a public route.
+type Hang = fn(&AppState, MethodRouter<AppState>) -> MethodRouter<AppState>;
 
 impl PublicRoutes {
     #[must_use]
     pub fn open(mut self, route: Route) -> Self {
-        self.0.push(route);
+        self.0.push((public, route));
+        self
+    }
+
+    /// A route that nobody finds but who was given its address, signed by us: of an address only misses count.
+    #[must_use]
+    pub fn open_to_holders(mut self, route: Route) -> Self {
+        self.0.push((held, route));
         self
     }
 
     pub fn mount(self, state: Option<&AppState>) -> OpenApiRouter<AppState> {
-        self.0.into_iter().fold(OpenApiRouter::new(), |router, (schemas, mut paths, route)| {
+        self.0.into_iter().fold(OpenApiRouter::new(), |router, (hang, (schemas, mut paths, route))| {
             for (_, operation) in operations(&mut paths) {
                 operation.security = Some(Vec::new());
                 answer(operation, "429", "Too many requests from this address.");
                 answer_common(operation);
             }
-            let route = state.map_or(MethodRouter::new(), |state| public(state, route));
+            let route = state.map_or(MethodRouter::new(), |state| hang(state, route));
             router.routes((schemas, paths, route))
         })
     }

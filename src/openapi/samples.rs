@@ -23,6 +23,8 @@ struct Call {
     headers: Vec<(String, String)>,
     body: Option<Value>,
     json: bool,
+    /// Of a form with a file in it: what its example is called.
+    file: Option<String>,
 }
 
 impl Call {
@@ -52,12 +54,19 @@ impl Call {
         }
         let content = operation["requestBody"]["content"].as_object().and_then(|all| all.iter().next());
         let json = content.is_some_and(|(media, _)| media.ends_with("json"));
-        if let Some((media, _)) = content {
+        let is_form = content.is_some_and(|(media, _)| media.starts_with("multipart/"));
+        let file = content.filter(|_| is_form).map(|(_, media)| &media["example"]["name"]);
+        let file = file.map(|name| name.as_str().unwrap_or("file").to_owned());
+        // Clients write the type of a form themselves, with its boundary.
+        if let Some((media, _)) = content.filter(|_| !is_form) {
             headers.push(("Content-Type".to_owned(), media.clone()));
         }
-        let body = content.map(|(_, media)| media["example"].clone()).filter(|body| !body.is_null());
+        let body = content
+            .filter(|_| !is_form)
+            .map(|(_, media)| media["example"].clone())
+            .filter(|body| !body.is_null());
         let signed_in = operation["security"] != json!([]);
-        Self { method: method.to_uppercase(), url, signed_in, headers, body, json }
+        Self { method: method.to_uppercase(), url, signed_in, headers, body, json, file }
     }
 
     /// The body as it is sent, over lines where it is JSON.
@@ -79,11 +88,22 @@ impl Call {
         if let Some(body) = self.payload() {
             let _ = write!(text, " \\\n  --data {}", shell(&body));
         }
+        if let Some(file) = &self.file {
+            let _ = write!(text, " \\\n  --form {}", shell(&format!("file=@{file}")));
+        }
         text
     }
 
     fn javascript(&self) -> String {
-        let mut text = format!("const response = await fetch({}, {{\n", quoted(&self.url));
+        let mut text = String::new();
+        if let Some(file) = &self.file {
+            let file = quoted(file);
+            text.push_str(
+                "const { openAsBlob } = await import(\"node:fs\");\nconst form = new FormData();\n",
+            );
+            let _ = writeln!(text, "form.append(\"file\", await openAsBlob({file}), {file});");
+        }
+        let _ = writeln!(text, "const response = await fetch({}, {{", quoted(&self.url));
         let _ = writeln!(text, "  method: {},", quoted(&self.method));
         text.push_str("  headers: {\n");
         if self.signed_in {
@@ -100,6 +120,7 @@ impl Call {
             Some(body) => {
                 let _ = writeln!(text, "  body: {},", quoted(&body));
             }
+            None if self.file.is_some() => text.push_str("  body: form,\n"),
             None => {}
         }
         text.push_str("});\nconsole.log(response.status, await response.text());");
@@ -125,12 +146,21 @@ impl Call {
             }
             None => {}
         }
+        if let Some(file) = &self.file {
+            let _ = writeln!(text, "    files={{\"file\": open({}, \"rb\")}},", quoted(file));
+        }
         text.push_str("    timeout=10,\n)\nprint(response.status_code, response.text)");
         text
     }
 
     fn rust(&self) -> String {
-        let mut text = "let response = reqwest::Client::new()\n".to_owned();
+        let mut text = String::new();
+        if let Some(file) = &self.file {
+            let file = quoted(file);
+            let _ =
+                writeln!(text, "let form = reqwest::multipart::Form::new().file(\"file\", {file}).await?;");
+        }
+        text.push_str("let response = reqwest::Client::new()\n");
         let method = self.method.to_lowercase();
         let _ = writeln!(text, "    .{method}({})", quoted(&self.url));
         if self.signed_in {
@@ -146,6 +176,7 @@ impl Call {
             Some(body) => {
                 let _ = writeln!(text, "    .body({})", quoted(&body));
             }
+            None if self.file.is_some() => text.push_str("    .multipart(form)\n"),
             None => {}
         }
         text.push_str(

@@ -1,11 +1,13 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
-//! sessions long over, keys long retired, products deleted 30 days ago, changes long heard of, counts of use beyond two months.
+//! sessions long over, keys long retired, products deleted 30 days ago, files that are none, changes long heard of, counts of use beyond two months.
 
 use crate::{
     bus, decisions,
     error::Result,
+    ids::{FileId, OrgId},
     limits::{self, record},
     state::AppState,
+    storage::Key,
     tenancy::PlatformTx,
     trail::Trail,
 };
@@ -15,6 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Each sweep of the limiter walks a 64th of it.
 const LIMITS: Duration = Duration::from_millis(150);
@@ -66,8 +69,47 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;
     purge_products(&mut tx).await?;
     tx.commit().await?;
+    sweep_files(state).await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
+}
+
+/// How many files are deleted each time.
+const FILES: i64 = 1_000;
+
+/// Deletes from the storage what is no file: left by uploads that came to nothing, or by files whose bytes could not be
+/// deleted along with them. What the storage does not let go of stays due.
+async fn sweep_files(state: &AppState) -> Result<()> {
+    let mut tx = state.platform.begin().await?;
+    let due = sqlx::query!(
+        r#"select org_id as "org: OrgId", id as "id: FileId" from loose_files where due_at <= $1
+           order by due_at limit $2"#,
+        state.clock.now(),
+        FILES
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let mut gone = Vec::new();
+    for loose in due {
+        match state.storage.delete(&Key::of(loose.org, loose.id)).await {
+            Ok(()) => gone.push((loose.org.uuid(), loose.id.uuid())),
+            Err(error) => {
+                tracing::warn!(%error, org = %loose.org, file = %loose.id, "a file can't be deleted");
+            }
+        }
+    }
+    let (orgs, ids): (Vec<Uuid>, Vec<Uuid>) = gone.into_iter().unzip();
+    let mut tx = state.platform.begin().await?;
+    sqlx::query!(
+        "delete from loose_files l using unnest($1::uuid[], $2::uuid[]) gone (org_id, id)
+         where l.org_id = gone.org_id and l.id = gone.id",
+        &orgs,
+        &ids
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
 }
 
 /// Of a product that was deleted 30 days ago nothing stays but what orders name: its row, emptied. Org by org, as the
@@ -88,6 +130,9 @@ async fn purge_products(tx: &mut PlatformTx) -> Result<()> {
              set purged_at = now(), sku = p.id::text, name = '', description = '', cost = null, metadata = '{}',
                  category_id = null
              from due where p.org_id = due.org_id and p.id = due.id and due.is_named
+         ),
+         unshown as (
+             delete from product_images i using due where i.org_id = due.org_id and i.product_id = due.id
          )
          delete from products p using due where p.org_id = due.org_id and p.id = due.id and not due.is_named"
     )

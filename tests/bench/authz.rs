@@ -260,10 +260,10 @@ async fn filled(postgres: &Postgres) -> anyhow::Result<Config> {
     }
     println!("filled {ORGS} orgs with {ROLES} roles each in {:.0} s", start.elapsed().as_secs_f64());
     Ok(Config::with(&format!(
-        "[database]\napp_url = {:?}\nplatform_url = {:?}\n[auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n[storage]\nfolder = {:?}",
+        "[database]\napp_url = {:?}\nplatform_url = {:?}\n[auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n[storage]\nfolder = \"{}\"",
         postgres.url("insula_app", "insula"),
         postgres.url("insula_platform", "insula"),
-        std::env::temp_dir().join("insula-bench-files"),
+        std::env::temp_dir().join("insula-bench-files").display(),
     ))?)
 }
 

@@ -2,7 +2,9 @@
 
 use super::{
     isolation::make,
-    support::{ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp},
+    support::{
+        ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp, png, upload,
+    },
 };
 use serde_json::json;
 use std::time::Duration;
@@ -125,8 +127,8 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         "PATCH /operator/v1/orgs/{id}" => {
             operation.call(&app.operator().await, &format!("/operator/v1/orgs/{}", acme.id)).await
         }
-        "PUT /operator/v1/tiers/{slug}" => {
-            operation.call(&app.operator().await, "/operator/v1/tiers/free").await
+        "POST /operator/v1/tiers" | "PUT /operator/v1/tiers/{slug}" => {
+            operation.call(&app.operator().await, &path.replace("{slug}", "free")).await
         }
         "POST /operator/v1/overrides" | "DELETE /operator/v1/overrides/{id}" => {
             let expires_at = (app.clock.now() + Duration::from_mins(1)).format(&Rfc3339).unwrap();
@@ -143,7 +145,7 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
             owner.post(&format!("{made}/retry"), json!({})).await
         }
-        "POST /operator/v1/tiers" => operation.call(&app.operator().await, path).await,
+        "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
         "POST /operator/v1/simulations" => simulation(app).await,
         "POST /operator/v1/simulations/{id}/cancel" => {
             let made = simulation(app).await.expect(202);

@@ -9,6 +9,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("governor", &["limits"]),
     ("jsonwebtoken", &["authn"]),
     ("lettre", &["mail"]),
+    ("multer", &["extract"]),
     ("object_store", &["storage"]),
     ("redis", &["cache", "limits", "local"]),
     ("sqlx::PgPool", &["bus", "db", "local", "tenancy"]),

@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// Reset the sandbox
 ///
-/// Deletes all that was made in it: catalogue, orders, jobs and idempotency keys; order numbers begin at 1 again. Its
+/// Deletes all that was made in it: catalogue, files, orders, jobs and idempotency keys; order numbers begin at 1 again. Its
 /// audit stays, and whoever may come in still may. To be called with a test key: there is no such thing for live data.
 #[utoipa::path(post, path = "/org/reset", tag = "org",
     responses((status = 204, description = "It is empty."),
@@ -48,6 +48,12 @@ async fn clear(tx: &mut TenantTx) -> Result<u64> {
         sqlx::query!("delete from order_lines where org_id = $1", org),
         sqlx::query!("delete from orders where org_id = $1", org),
         sqlx::query!("delete from order_numbers where org_id = $1", org),
+        sqlx::query!("delete from product_images where org_id = $1", org),
+        sqlx::query!(
+            "with gone as (delete from files where org_id = $1 returning id)
+             insert into loose_files (org_id, id, due_at) select $1, id, now() from gone",
+            org
+        ),
         sqlx::query!("delete from products where org_id = $1", org),
         sqlx::query!("delete from categories where org_id = $1", org),
         sqlx::query!("delete from jobs where org_id = $1", org),

@@ -1,6 +1,7 @@
 //! Products: what an organisation sells.
 
 mod bulk;
+pub mod images;
 mod store;
 
 use super::given;

@@ -1,9 +1,9 @@
 //! An id of another org answers like one that never was.
 
-use super::{id_in, make, tenants};
+use super::{body, id_in, make, make_within, tenants};
 use crate::{
     doors::scopes,
-    support::{Document, TestApp, another_of_its_kind},
+    support::{Document, Persona, TestApp, another_of_its_kind},
 };
 
 #[tokio::test]
@@ -19,16 +19,17 @@ async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happen
         // `/orders/{id}/pay` is about one of `/orders`.
         let (collection, rest) = operation.path.split_once("/{").unwrap();
         let (_, tail) = rest.split_once('}').unwrap();
-        assert!(!tail.contains('{'), "{name}: teach this test to make something within something");
         let (theirs, own) = (
             make(&app, &acme.owner, &name, collection).await,
             make(&app, &globex.owner, &name, collection).await,
         );
-        let before = acme.owner.get(&theirs).await;
+        let (theirs, own) =
+            (place(&acme.owner, &name, theirs, tail).await, place(&globex.owner, &name, own, tail).await);
+        let before = acme.owner.get(&theirs.whole).await;
         before.expect(200);
 
-        let at = |id: &str| format!("{collection}/{id}{tail}");
-        let id = id_in(&theirs);
+        let at = |id: &str| format!("{collection}/{id}{}", theirs.tail);
+        let id = id_in(&theirs.outer);
         let never_was = at(&another_of_its_kind(id));
         let another_kind =
             if id.starts_with("org_") { globex.owner.user().to_string() } else { globex.id.to_string() };
@@ -53,10 +54,53 @@ async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happen
             }
         }
 
-        let after = acme.owner.get(&theirs).await;
+        // Within one's own, an id of another's that is within theirs is like one that never was, too.
+        if let Some((inner, own_inner)) = theirs.inner().zip(own.inner()) {
+            let inside = |id: &str| format!("{}{}", own.outer, own.tail.replace(own_inner, id));
+            let foreign = operation.call(&globex.owner, &inside(inner)).await;
+            foreign.expect_problem(404, "not_found");
+            for other in [&another_of_its_kind(inner), "x", "%00"] {
+                let other_answer = operation.call(&globex.owner, &inside(other)).await;
+                assert_eq!(
+                    foreign.but_for_the_request(),
+                    other_answer.but_for_the_request(),
+                    "{name}: {other}"
+                );
+            }
+        }
+
+        let after = acme.owner.get(&theirs.whole).await;
         assert_eq!(before.but_for_the_request(), after.but_for_the_request(), "{name} changed what it named");
         // Asked of one's own, the same request arrives: it was not the request that was refused.
-        let of_own = operation.call(&globex.owner, &at(id_in(&own))).await;
+        let body = body(&globex.owner, &operation).await;
+        let of_own = operation.call_with(&globex.owner, &format!("{}{}", own.outer, own.tail), body).await;
         assert!([200, 201, 204, 409].contains(&of_own.status), "{name} of one's own: {}", of_own.text);
     }
+}
+
+/// Where a thing is, that an operation is about or that is within what it is about.
+struct Place {
+    /// What the first id of the path names.
+    outer: String,
+    /// What the path says after that, with an id of what is within where it takes one.
+    tail: String,
+    /// The thing itself.
+    whole: String,
+}
+
+impl Place {
+    /// The id of what is within.
+    fn inner(&self) -> Option<&str> {
+        (self.whole != self.outer).then(|| id_in(&self.whole))
+    }
+}
+
+async fn place(by: &Persona, name: &str, outer: String, tail: &str) -> Place {
+    let Some((within, rest)) = tail.split_once("/{") else {
+        return Place { tail: tail.to_owned(), whole: outer.clone(), outer };
+    };
+    let after = rest.split_once('}').unwrap().1;
+    assert!(!after.contains('{'), "{name}: teach this test to go deeper");
+    let whole = make_within(by, name, &outer, within).await;
+    Place { tail: format!("{}{after}", &whole[outer.len()..]), whole, outer }
 }

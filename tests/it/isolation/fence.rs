@@ -15,6 +15,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
             "/api/v1/categories",
             "/api/v1/decisions",
             "/api/v1/jobs",
+            "/api/v1/products/{id}/images",
             "/api/v1/orders",
             "/api/v1/invitations",
             "/api/v1/roles",
@@ -26,6 +27,9 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
     app.state.authz.uses().flush(&app.state.platform).await.unwrap();
     app.state.decisions.flush(&app.state.platform).await.unwrap();
     app.state.usage.flush(&app.state.platform).await.unwrap();
+    for org in [&acme, &globex] {
+        app.died_in_an_upload(org.id, app.clock.now()).await;
+    }
     app.seal().await;
     (acme, globex)
 }

@@ -72,6 +72,7 @@ fn collection_of(operation: &Operation<'_>, kind: &str) -> &'static str {
     match kind {
         "cat" => "/api/v1/categories",
         "prd" => "/api/v1/products",
+        "fil" => "/api/v1/files",
         "ord" => "/api/v1/orders",
         "key" => "/api/v1/api-keys",
         "usr" => "/api/v1/users",

@@ -6,7 +6,7 @@ mod in_bodies;
 mod in_lists;
 mod sandbox;
 
-use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, labour, until};
+use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, id, labour, until};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,7 +27,12 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
         by.delete(made.header("location")).await.expect(204);
         return made.header("location").to_owned();
     }
+    if let Some((outer, within)) = collection.split_once("/{id}") {
+        let outer = Box::pin(make(app, by, operation, outer)).await;
+        return make_within(by, operation, &outer, within).await;
+    }
     let body = match collection {
+        "/api/v1/files" => return format!("{collection}/{}", id(&by.picture().await)),
         "/api/v1/audit-events" => return make_audit_event(by).await,
         "/api/v1/jobs" => return make_job(app, by).await,
         "/api/v1/me/sessions" => return sign_in_again(by).await,
@@ -49,6 +54,25 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
     let made = by.post(collection, body).await;
     made.expect(201);
     made.header("location").to_owned()
+}
+
+/// The same of what is part of something.
+async fn make_within(by: &Persona, operation: &str, outer: &str, within: &str) -> String {
+    let body = match within {
+        "/images" => json!({"file_id": by.picture().await["id"]}),
+        _ => panic!("{operation}: teach isolation.rs to make one of {within}"),
+    };
+    let made = by.post(&format!("{outer}{within}"), body).await;
+    made.expect(201);
+    made.header("location").to_owned()
+}
+
+/// An acceptable body: the documented one, and where that names another thing, one of the own.
+async fn body(by: &Persona, operation: &Operation<'_>) -> Option<Value> {
+    match operation.to_string().as_str() {
+        "POST /api/v1/products/{id}/images" => Some(json!({"file_id": by.picture().await["id"]})),
+        _ => operation.body(),
+    }
 }
 
 /// One that waits for a worker that knows its kind.

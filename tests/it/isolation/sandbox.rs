@@ -5,11 +5,14 @@ use crate::support::{Persona, Source, TestApp, another_of_its_kind};
 use serde_json::{Value, json};
 
 const COLLECTIONS: [&str; 3] = ["/api/v1/categories", "/api/v1/products", "/api/v1/orders"];
-const SCOPES: [&str; 6] = [
+const SCOPES: [&str; 9] = [
     "categories:read",
     "categories:create",
     "products:read",
     "products:create",
+    "products:update",
+    "files:read",
+    "files:create",
     "orders:read",
     "orders:create",
 ];
@@ -56,12 +59,13 @@ async fn a_sandbox_shares_no_name_stock_or_number_with_its_org() {
 }
 
 /// Tables with a fence that a reset leaves alone, and why.
-const KEPT: [(&str, &str); 14] = [
+const KEPT: [(&str, &str); 15] = [
     ("api_keys", "keys are the live org's"),
     ("audit_events", "what was done stays known"),
     ("audit_heads", "what was done stays known"),
     ("decisions", "what was decided stays known"),
     ("invitations", "nobody is invited to a sandbox"),
+    ("loose_files", "the worker deletes what they name"),
     ("members", "who may come in still may"),
     ("monthly_uses", "what was used of a quota stays used"),
     ("org_control", "it stays open, and on its tier"),
@@ -80,12 +84,13 @@ async fn a_sandbox_that_is_reset_is_empty_and_nothing_else_is() {
     let scopes = [&SCOPES[..], &["org:delete"]].concat();
     let key = app.api_key_in(&acme, "test", &scopes).await;
     let other = app.api_key_in(&globex, "test", &scopes).await;
-    let lists = ["/api/v1/products", "/api/v1/orders", "/api/v1/categories"];
+    let lists = ["/api/v1/products", "/api/v1/files", "/api/v1/orders", "/api/v1/categories"];
     for who in [&key, &other, &acme.owner] {
         for list in lists {
             make(&app, who, "", list).await;
         }
     }
+    let shown = make(&app, &key, "", "/api/v1/products/{id}/images").await;
     acme.owner.post("/api/v1/org/reset", json!({})).await.expect_problem(409, "not_a_sandbox");
     let live = app.api_key(&acme, &["org:delete"]).await;
     live.post("/api/v1/org/reset", json!({})).await.expect_problem(409, "not_a_sandbox");
@@ -99,6 +104,7 @@ async fn a_sandbox_that_is_reset_is_empty_and_nothing_else_is() {
         assert!(count(&other, list).await > 0, "another org's sandbox: {list}");
         assert!(count(&acme.owner, list).await > 0, "live data: {list}");
     }
+    key.get(&shown).await.expect_problem(404, "not_found");
     assert_eq!(app.database.recorded_of(&reply).await[0].action, "sandbox.reset");
     let again = make(&app, &key, "", "/api/v1/orders").await;
     assert_eq!(key.get(&again).await.expect(200)["number"], 1);

@@ -6,6 +6,7 @@ use super::support::{Crowd, TestApp};
 use insula::{
     api::{
         api_keys::ApiKey,
+        files::File,
         invitations::Invitation,
         jobs::Job,
         orders::{Order, OrderStep},
@@ -21,10 +22,11 @@ use insula::{
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 10] = [
+const LISTS: [&str; 11] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
+    "/api/v1/files",
     "/api/v1/invitations",
     "/api/v1/jobs",
     "/api/v1/orders",
@@ -47,6 +49,7 @@ macro_rules! of_each_list {
         $check::<AuditEvent>(&mut app).await;
         $check::<Category>(&mut app).await;
         $check::<DeletedProduct>(&mut app).await;
+        $check::<File>(&mut app).await;
         $check::<Invitation>(&mut app).await;
         $check::<Job>(&mut app).await;
         $check::<Member>(&mut app).await;

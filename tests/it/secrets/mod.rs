@@ -81,7 +81,7 @@ async fn serve(database: &Database, master: &[u8; 32], run: &mut Run) -> (Binary
     };
     let (app, platform) = (url("insula_app"), url("insula_platform"));
     run.keep_bytes("master key", master);
-    for purpose in ["insula vault", "insula page cursors"] {
+    for purpose in ["insula vault", "insula page cursors", "insula file links"] {
         run.keep_bytes(&format!("key of the {purpose}"), &vault::derive(master, purpose));
     }
     let (master, smtp) = (STANDARD.encode(master), run.smtp.url());

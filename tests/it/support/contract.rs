@@ -57,7 +57,7 @@ pub fn check(method: &Method, path: &str, is_cut: bool, reply: &Reply) -> Result
     let Some(content) = response.get("content").and_then(Value::as_object) else {
         return if reply.text.is_empty() { Ok(()) } else { Err("it should have no body".to_owned()) };
     };
-    let Some(described) = content.get(media) else {
+    let Some(described) = content.get(media).or_else(|| content.get("*/*")) else {
         return Err(format!("its content is `{media}`"));
     };
     if !media.ends_with("json") {

@@ -95,6 +95,14 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
             ),
         ),
         (
+            "files (org_id, id, name, content_type, size, sha256, created_by_user, created_at)",
+            format!(
+                "{}, 'n' || i % 5000, 't' || i % 100, 1, decode(repeat('00', 32), 'hex'), '{}', {ago}",
+                id("file", number),
+                org.uuid()
+            ),
+        ),
+        (
             "api_keys (org_id, id, name, mode, prefix, scopes, created_by, created_at, expires_at)",
             format!(
                 "{}, 'k' || i % 5000, (array['live', 'test'])[i % 2 + 1], 'insula_live_', '{{}}', '{}', {ago}, {ago}",

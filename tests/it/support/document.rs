@@ -99,9 +99,10 @@ impl Operation<'_> {
         there.map(|parameter| parameter["name"].as_str().unwrap()).collect()
     }
 
+    /// That of a body in JSON.
     pub fn body_schema(&self) -> Option<&Value> {
         let content = self.description["requestBody"]["content"].as_object()?;
-        Some(&content.values().next()?["schema"])
+        Some(&content.iter().find(|(media, _)| media.ends_with("json"))?.1["schema"])
     }
 
     /// An acceptable body, from the examples of the document.

@@ -156,7 +156,7 @@ pub async fn be_a_worker() {
     let config = Config::with_all(&[
         &format!("[database]\napp_url = {app:?}\nplatform_url = {platform:?}\n"),
         "[auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n",
-        &format!("[storage]\nfolder = {:?}\n", std::env::temp_dir().join("insula-labour")),
+        &format!("[storage]\nfolder = \"{}\"\n", std::env::temp_dir().join("insula-labour").display()),
     ]);
     let until = CancellationToken::new();
     let (state, _listening) = AppState::open(config.unwrap(), Clock::system(), until.clone()).await.unwrap();

@@ -25,6 +25,7 @@ mod roles;
 mod sign_in;
 mod smtp;
 mod source;
+mod uploads;
 mod wait;
 mod wire;
 
@@ -48,6 +49,7 @@ pub use reply::Reply;
 pub use sign_in::{AuthenticatorApp, claims, delete_with};
 pub use smtp::Smtp;
 pub use source::Source;
+pub use uploads::{png, upload};
 pub use wait::{until, until_within, within_a_second};
 pub use wire::Wire;
 

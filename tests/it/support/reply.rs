@@ -8,6 +8,7 @@ pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Reply {
@@ -19,7 +20,9 @@ impl Reply {
         let is_cut = request.url().query_pairs().any(|(name, _)| name == "fields");
         let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let reply = Self { status, headers, text: response.text().await.unwrap() };
+        let bytes = response.bytes().await.unwrap().to_vec();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let reply = Self { status, headers, text, bytes };
         if let Err(why) = super::contract::check(&method, &path, is_cut, &reply) {
             panic!("{method} {path} was answered as the document does not say: {why}\n{reply:?}");
         }
