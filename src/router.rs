@@ -3,7 +3,7 @@
 use crate::{
     api::{
         api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, health, invitations,
-        jobs, limits, me, orders, org, permissions, products, roles, tiers, user_permissions, users,
+        jobs, limits, me, orders, org, permissions, products, roles, search, tiers, user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -49,6 +49,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         decisions::routes(),
         categories::routes(),
         products::routes(),
+        search::routes(),
         orders::routes(),
         jobs::routes(),
     ];

@@ -73,6 +73,15 @@ impl TenantRoutes {
         self
     }
 
+    /// Says what the operation that was allowed last costs, in units of the tier's quotas, where that is not the usual.
+    #[must_use]
+    pub fn costing(mut self, units: u32) -> Self {
+        if let Some((_, cost, _)) = self.doors.last_mut() {
+            *cost = Some(units);
+        }
+        self
+    }
+
     /// Says of the operation that was allowed last that its handler asks for `action` as well, for some of what it does.
     #[must_use]
     pub fn further(mut self, action: Action) -> Self {

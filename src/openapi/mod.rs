@@ -48,6 +48,7 @@ use utoipa::{
         (name = "decisions", description = "Who may do what, and why a request was refused."),
         (name = "categories", description = "How products are sorted."),
         (name = "products", description = "What is sold."),
+        (name = "search", description = "What fits some words."),
         (name = "orders", description = "What was bought."),
         (name = "jobs", description = "What is still being done, and what came of it."),
         (name = "operator: orgs", description = "The organisations, for operators."),

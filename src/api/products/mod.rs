@@ -199,6 +199,13 @@ impl Listed for Product {
         ],
         filters: &[
             Filter {
+                name: "q",
+                // An array, so that it is a condition like the others, and looked up.
+                predicate: "id = any(array(select id from search_products({}, null)))",
+                kind: Kind::Words,
+                about: "In which these words are found, as `GET /search` finds them.",
+            },
+            Filter {
                 name: "category_id",
                 predicate: "category_id =",
                 kind: Kind::Id(|text| text.parse().ok().map(CategoryId::uuid)),
