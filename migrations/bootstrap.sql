@@ -11,12 +11,18 @@ begin
     if not exists (select from pg_roles where rolname = 'insula_platform') then
         create role insula_platform login;
     end if;
+    -- Nobody signs in as it: it owns the search function, and may read what that looks through.
+    if not exists (select from pg_roles where rolname = 'insula_search') then
+        create role insula_search nologin;
+    end if;
 end
 $$;
 
 -- The owner migrates data and hands the gate's functions over as the platform role: it is under forced
 -- row-level security itself and would see no rows.
 grant insula_platform to insula_owner;
+-- A function can be handed over to nobody but a role that one is a member of.
+grant insula_search to insula_owner;
 
 -- A statement or a lock that hangs must not hold a connection for ever.
 alter role insula_app set statement_timeout = '15s';

@@ -68,6 +68,8 @@ pub enum Kind {
     Time,
     OneOf(&'static [&'static str]),
     Text,
+    /// Words to be searched for.
+    Words,
     /// What the path says: the list is one of many alike, and no query asks for it.
     Within,
     /// The same where the path names it by its id.
@@ -316,10 +318,20 @@ impl Filter {
             Kind::Text | Kind::Within => {
                 (plain(text).map(|text| Value::Text(text.to_owned())), PLAIN.to_owned())
             }
+            Kind::Words => return sought(text).map(|text| Value::Text(text.to_owned())),
             Kind::Name(stored) => (plain(text).map(|text| Value::Text(stored(text))), PLAIN.to_owned()),
         };
         value.ok_or_else(|| unusable(self.name, &expected))
     }
+}
+
+/// The words of `?q=`, on a list or on a search.
+///
+/// # Errors
+/// 400 where they are no text of 1 to 200 characters.
+pub fn sought(q: &str) -> Result<&str> {
+    let fits = (1..=200).contains(&q.chars().count()) && !q.contains('\0');
+    fits.then_some(q).ok_or_else(|| unusable("q", "is a text of 1 to 200 characters"))
 }
 
 const PLAIN: &str = "is a text of up to 200 bytes";

@@ -3,8 +3,8 @@
 use crate::{
     api::{
         api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, files, health,
-        invitations, jobs, limits, me, orders, org, permissions, products, roles, tiers, user_permissions,
-        users,
+        invitations, jobs, limits, me, orders, org, permissions, products, roles, search, tiers,
+        user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -52,6 +52,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         products::routes(),
         products::images::routes(),
         files::routes(),
+        search::routes(),
         orders::routes(),
         jobs::routes(),
     ];

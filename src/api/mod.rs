@@ -25,6 +25,7 @@ pub mod org;
 pub mod permissions;
 pub mod products;
 pub mod roles;
+pub mod search;
 pub mod tiers;
 pub mod user_permissions;
 pub mod users;

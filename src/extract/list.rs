@@ -204,6 +204,7 @@ fn schema(kind: Kind) -> ObjectBuilder {
         Kind::Bool => object(Type::Boolean),
         Kind::Time => object(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
         Kind::Text | Kind::Name(_) | Kind::Within => object(Type::String).max_length(Some(200)),
+        Kind::Words => object(Type::String).min_length(Some(1)).max_length(Some(200)),
         Kind::OneOf(words) => object(Type::String).enum_values(Some(words.iter().copied())),
     }
 }

@@ -73,6 +73,15 @@ impl TenantRoutes {
         self
     }
 
+    /// Says what the operation that was allowed last costs, in units of the tier's quotas, where that is not the usual.
+    #[must_use]
+    pub fn costing(mut self, units: u32) -> Self {
+        if let Some((_, cost, _)) = self.doors.last_mut() {
+            *cost = Some(units);
+        }
+        self
+    }
+
     /// Says of the operation that was allowed last that its handler asks for `action` as well, for some of what it does.
     #[must_use]
     pub fn further(self, action: Action) -> Self {
@@ -87,15 +96,6 @@ impl TenantRoutes {
     pub fn further_on(mut self, further: Permission) -> Self {
         if let Some((.., (_, paths, _))) = self.doors.last_mut() {
             operations(paths).for_each(|(_, operation)| describe_further(operation, further));
-        }
-        self
-    }
-
-    /// Says of the operation that was allowed last that it takes so many `units` of the tier's quotas.
-    #[must_use]
-    pub fn for_units(mut self, units: u32) -> Self {
-        if let Some((_, cost, _)) = self.doors.last_mut() {
-            *cost = Some(units);
         }
         self
     }

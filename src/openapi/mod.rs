@@ -49,6 +49,7 @@ use utoipa::{
         (name = "categories", description = "How products are sorted."),
         (name = "products", description = "What is sold."),
         (name = "files", description = "What was uploaded."),
+        (name = "search", description = "What fits some words."),
         (name = "orders", description = "What was bought."),
         (name = "jobs", description = "What is still being done, and what came of it."),
         (name = "operator: orgs", description = "The organisations, for operators."),

@@ -70,6 +70,7 @@ mod replicas;
 mod roles;
 mod roles_live;
 mod schema;
+mod search;
 mod secrets;
 mod sessions;
 mod shapes;

@@ -44,7 +44,7 @@ pub fn routes() -> TenantRoutes {
         .allow(Create, routes!(bulk::change_products))
         .further(Update)
         .further(Delete)
-        .for_units(BULK_UNITS)
+        .costing(BULK_UNITS)
         .allow(Read, routes!(get_product))
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
@@ -207,6 +207,13 @@ impl Listed for Product {
             Sort { name: "price", column: "price", cast: "bigint" },
         ],
         filters: &[
+            Filter {
+                name: "q",
+                // An array, so that it is a condition like the others, and looked up.
+                predicate: "id = any(array(select id from search_products({}, null)))",
+                kind: Kind::Words,
+                about: "In which these words are found, as `GET /search` finds them.",
+            },
             Filter {
                 name: "category_id",
                 predicate: "category_id =",

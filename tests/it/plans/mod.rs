@@ -101,6 +101,7 @@ async fn filters<T: Listed>(app: &mut PgConnection) {
         // A range is an index's business only where the list is in the order of it.
         let sort = match filter.predicate.rsplit(' ').next() {
             Some("=") => &T::LISTING.sorts[0],
+            _ if filter.predicate.contains("= any(") => &T::LISTING.sorts[0],
             _ => T::LISTING.sorts.iter().find(|sort| column(sort.column) == narrowed).unwrap(),
         };
         Plan::of::<T>(app, &asked::<T>(&[by(sort), with(filter)]).await).await.looks_up(narrowed);
@@ -165,7 +166,7 @@ fn with(filter: &Filter) -> (&'static str, String) {
         Kind::Bool => "true".to_owned(),
         Kind::Time => "2026-11-23T10:00:00Z".to_owned(),
         Kind::OneOf(words) => words[0].to_owned(),
-        Kind::Text | Kind::Name(_) | Kind::Within => "cog".to_owned(),
+        Kind::Text | Kind::Words | Kind::Name(_) | Kind::Within => "cog".to_owned(),
     };
     (filter.name, value)
 }

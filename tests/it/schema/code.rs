@@ -54,10 +54,12 @@ pub const LINTS: &[Lint] = &[
         ],
     },
     Lint {
-        rule: "what runs with its owner's rights is the gate, pinned to our schema",
+        rule: "what runs with its owner's rights is the gate or search, pinned to our schema",
         query: "
             select name, case
-                when proname !~ '^(gate_.*|found_org|control_change)$'
+                when proname = 'search_products' and proowner <> 'insula_search'::regrole
+                    then 'searches with more rights than it needs: `owner to insula_search`'
+                when proname !~ '^(gate_.*|found_org|control_change|search_products)$'
                     then 'runs with its owner''s rights and is no part of the gate: name it gate_.. if it has to'
                 when array_position(proconfig, 'search_path=pg_catalog, public, pg_temp') is null
                     then 'looks names up where its caller says, a temporary table first: '
@@ -69,7 +71,8 @@ pub const LINTS: &[Lint] = &[
             end
             from functions f join pg_roles owner on owner.oid = proowner
             where prosecdef and (
-                proname !~ '^(gate_.*|found_org|control_change)$'
+                proname = 'search_products' and proowner <> 'insula_search'::regrole
+                or proname !~ '^(gate_.*|found_org|control_change|search_products)$'
                 or array_position(proconfig, 'search_path=pg_catalog, public, pg_temp') is null
                 or rolsuper or rolbypassrls
                 or proname = 'found_org' and has_function_privilege('insula_app', f.oid, 'execute')
@@ -92,6 +95,10 @@ pub const LINTS: &[Lint] = &[
             Fault {
                 plant: "reset role; alter function gate_user(uuid) owner to postgres",
                 caught: "gate_user(uuid)",
+            },
+            Fault {
+                plant: "reset role; alter function search_products(text, integer) owner to insula_platform",
+                caught: "search_products(text,integer)",
             },
             Fault {
                 plant: "set local role insula_platform; \

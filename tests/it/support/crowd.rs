@@ -27,6 +27,11 @@ impl Crowd {
             .await
     }
 
+    /// A connection as who owns the schema, and may become whoever owns its functions.
+    pub async fn owner(&self) -> PgConnection {
+        self.database.connect("insula_owner").await
+    }
+
     /// A connection as the app role, in a transaction of the large org.
     pub async fn enter(&self) -> PgConnection {
         let mut app = self.database.connect("insula_app").await;
