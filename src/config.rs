@@ -110,6 +110,7 @@ pub struct Storage {
     pub endpoint: String,
     pub access_key_id: String,
     pub secret_access_key: SecretString,
+    pub import_mebibytes: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -290,6 +291,7 @@ impl Config {
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
             ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
+            ("STORAGE__IMPORT_MEBIBYTES", u64::from(self.storage.import_mebibytes)),
             ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
             ("DECISIONS__MEBIBYTES", u64::from(self.decisions.mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
@@ -382,6 +384,12 @@ impl IpLimit {
             self.network_quota_per_minute.unwrap_or(self.quota_per_minute.saturating_mul(4)),
             self.network_burst.unwrap_or(self.burst.saturating_mul(4)),
         )
+    }
+}
+
+impl Storage {
+    pub fn import_bytes(&self) -> u64 {
+        u64::from(self.import_mebibytes) << 20
     }
 }
 

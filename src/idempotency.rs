@@ -68,11 +68,11 @@ impl IntoParams for IdempotencyKey {
 }
 
 /// What came of work: how it is answered, to the byte whenever it is asked for again.
-pub struct Done<T> {
+pub struct Done<T, const N: usize = 1> {
     pub status: StatusCode,
     pub location: Option<String>,
-    /// Of what it left, as it is now; not repeated.
-    pub tag: [(HeaderName, HeaderValue); 1],
+    /// Of what it left, as it is now; not repeated. None of what has no version.
+    pub tag: [(HeaderName, HeaderValue); N],
     pub body: T,
 }
 
@@ -82,12 +82,12 @@ pub struct Done<T> {
 ///
 /// # Errors
 /// 409 while the first request is still at work; 422 when the key came with another `request` before.
-pub async fn once<T: Serialize + Sync>(
+pub async fn once<T: Serialize + Sync, const N: usize>(
     mut tx: TenantTx,
     caller: &Caller,
     key: Option<IdempotencyKey>,
     (operation, request): (&'static str, &(impl Serialize + Sync)),
-    work: impl AsyncFnOnce(&mut TenantTx) -> Result<Done<T>>,
+    work: impl AsyncFnOnce(&mut TenantTx) -> Result<Done<T, N>>,
 ) -> Result<Response> {
     let answered = match key {
         Some(key) => key.answer(&mut tx, caller, (operation, request), work).await,
@@ -108,7 +108,7 @@ pub async fn once<T: Serialize + Sync>(
     }
 }
 
-impl<T: Serialize> Done<T> {
+impl<T: Serialize, const N: usize> Done<T, N> {
     fn answer(self) -> Result<Response> {
         let body = serde_json::to_string(&self.body).map_err(|error| Error::Internal(error.into()))?;
         Ok((self.tag, answer(self.status, self.location.as_deref(), body)).into_response())
@@ -124,12 +124,12 @@ pub struct Pending {
 }
 
 impl IdempotencyKey {
-    async fn answer<T: Serialize + Sync>(
+    async fn answer<T: Serialize + Sync, const N: usize>(
         self,
         tx: &mut TenantTx,
         caller: &Caller,
         (operation, request): (&'static str, &(impl Serialize + Sync)),
-        work: impl AsyncFnOnce(&mut TenantTx) -> Result<Done<T>>,
+        work: impl AsyncFnOnce(&mut TenantTx) -> Result<Done<T, N>>,
     ) -> Result<Response> {
         let (pending, stored) = self.look_up(tx, caller, operation, request).await?;
         if let Some(stored) = stored {

@@ -120,6 +120,8 @@ ids! {
     SimulationId = "sim";
     /// A job of an organisation.
     JobId = "job";
+    /// What was wrong with a row of an import.
+    ImportErrorId = "ier";
     /// A mail to be sent.
     MailId = "eml";
     /// An exception from a tier's limits.

@@ -2,8 +2,9 @@
 
 use crate::{
     api::{
-        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, health, invitations,
-        jobs, limits, me, orders, org, permissions, products, roles, tiers, user_permissions, users,
+        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, exports, health,
+        imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, tiers,
+        user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -51,6 +52,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         products::routes(),
         orders::routes(),
         jobs::routes(),
+        imports::routes(),
+        exports::routes(),
     ];
     let operators = [
         operator::orgs::routes(),

@@ -82,7 +82,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     ["application/json", "application/merge-patch+json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
 }
 
-fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> {
+/// What a body says, or a line of a file that is as good as one.
+///
+/// # Errors
+/// Malformed where it is no JSON, and Invalid with a pointer to each place that is wrong.
+pub fn read<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T> {
     let mut source = serde_json::Deserializer::from_slice(body);
     let value: T = serde_path_to_error::deserialize(&mut source).map_err(|error| {
         let pointer = pointer(error.path().iter().map(|part| match part {

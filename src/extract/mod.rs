@@ -11,7 +11,7 @@ mod tenant_db;
 mod view;
 
 pub use if_match::{ETag, IfMatch};
-pub use json::{Action, Json};
+pub use json::{Action, Json, read};
 pub use list::{List, ListParams, Listed};
 pub use path::Path;
 pub use query::Query;

@@ -5,6 +5,7 @@ mod authenticate;
 mod catch_panic;
 mod client_ip;
 mod cors;
+mod deadline;
 mod guard;
 mod https;
 mod ip_limit;
@@ -20,18 +21,18 @@ mod security_headers;
 mod trace;
 
 pub use authenticate::identify;
+pub use deadline::Deadline;
 pub use routes::{PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, error, state::AppState};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     routing::MethodRouter,
 };
 use tower::ServiceBuilder;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// What every request passes, and every answer on its way out.
 pub fn outer(state: &AppState, router: Router) -> Router {
@@ -47,7 +48,7 @@ pub fn outer(state: &AppState, router: Router) -> Router {
             .layer(from_fn(problem::problem))
             .layer(from_fn_with_state(state.clone(), https::https))
             .layer(CatchPanicLayer::custom(catch_panic::answer))
-            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, http.timeout()))
+            .layer(from_fn_with_state(http.timeout(), deadline::deadline))
             .layer(DefaultBodyLimit::max(http.body_limit_bytes)),
     )
 }

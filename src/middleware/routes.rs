@@ -75,10 +75,27 @@ impl TenantRoutes {
 
     /// Says of the operation that was allowed last that its handler asks for `action` as well, for some of what it does.
     #[must_use]
-    pub fn further(mut self, action: Action) -> Self {
-        let further = self.resource.map(|resource| Permission { resource, action });
-        if let (Some(further), Some((.., (_, paths, _)))) = (further, self.doors.last_mut()) {
+    pub fn further(self, action: Action) -> Self {
+        match self.resource.map(|resource| Permission { resource, action }) {
+            Some(further) => self.further_on(further),
+            None => self,
+        }
+    }
+
+    /// The same of a permission on something else.
+    #[must_use]
+    pub fn further_on(mut self, further: Permission) -> Self {
+        if let Some((.., (_, paths, _))) = self.doors.last_mut() {
             operations(paths).for_each(|(_, operation)| describe_further(operation, further));
+        }
+        self
+    }
+
+    /// Says of the operation that was allowed last that it takes so many `units` of the tier's quotas.
+    #[must_use]
+    pub fn for_units(mut self, units: u32) -> Self {
+        if let Some((_, cost, _)) = self.doors.last_mut() {
+            *cost = Some(units);
         }
         self
     }

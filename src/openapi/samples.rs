@@ -51,7 +51,8 @@ impl Call {
             url = format!("{url}?{query}");
         }
         let content = operation["requestBody"]["content"].as_object().and_then(|all| all.iter().next());
-        let json = content.is_some_and(|(media, _)| media.ends_with("json"));
+        let is_json = |media: &str| media == "application/json" || media.ends_with("+json");
+        let json = content.is_some_and(|(media, _)| is_json(media));
         if let Some((media, _)) = content {
             headers.push(("Content-Type".to_owned(), media.clone()));
         }

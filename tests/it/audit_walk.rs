@@ -2,7 +2,9 @@
 
 use super::{
     isolation::make,
-    support::{ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp},
+    support::{
+        ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp, import,
+    },
 };
 use serde_json::json;
 use std::time::Duration;
@@ -143,6 +145,7 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
             owner.post(&format!("{made}/retry"), json!({})).await
         }
+        "POST /api/v1/imports" => import(owner, "application/x-ndjson", "").await,
         "POST /operator/v1/tiers" => operation.call(&app.operator().await, path).await,
         "POST /operator/v1/simulations" => simulation(app).await,
         "POST /operator/v1/simulations/{id}/cancel" => {

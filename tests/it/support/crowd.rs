@@ -95,6 +95,10 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
             ),
         ),
         (
+            "import_errors (org_id, id, job_id, line, pointer, code, detail)",
+            format!("{}, {}, i, '/sku', 'invalid', 'd'", id("flaw", number), id("job", "i % 100 + 1")),
+        ),
+        (
             "api_keys (org_id, id, name, mode, prefix, scopes, created_by, created_at, expires_at)",
             format!(
                 "{}, 'k' || i % 5000, (array['live', 'test'])[i % 2 + 1], 'insula_live_', '{{}}', '{}', {ago}, {ago}",
