@@ -1,7 +1,14 @@
 //! The whole: built from a configuration, run until told to stop, and stopped without dropping a request.
 
 use crate::{
-    clock::Clock, config::Config, jobs::Handlers, mail::Post, router::router, state::AppState, worker,
+    api::{exports, imports},
+    clock::Clock,
+    config::Config,
+    jobs::Handlers,
+    mail::Post,
+    router::router,
+    state::AppState,
+    worker,
 };
 use anyhow::Context as _;
 use std::{net::SocketAddr, time::Duration};
@@ -47,7 +54,8 @@ impl App {
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
         tasks.spawn(worker::keep_recorder(state.clone(), background.clone()));
         tasks.spawn(worker::run_simulations(state.clone(), background.clone()));
-        tasks.spawn(worker::run_jobs(state.clone(), Handlers::default(), background.clone()));
+        let workers = state.config.jobs.workers;
+        tasks.spawn(worker::run_jobs(state.clone(), handlers(&state), workers, background.clone()));
         if let Some(metrics) = metrics {
             tasks.spawn(worker::serve_metrics(state.clone(), metrics, background.clone()));
         }
@@ -103,13 +111,19 @@ pub async fn work(config: Config, clock: Clock, stop: CancellationToken) -> anyh
         opened = opening => opened?,
         () = stop.cancelled() => return Ok(()),
     };
-    tracing::info!(workers = state.config.jobs.workers, "doing jobs");
-    worker::run_jobs(state.clone(), Handlers::default(), stop.clone()).await;
+    let workers = state.config.jobs.workers;
+    tracing::info!(workers, "doing jobs");
+    worker::run_jobs(state.clone(), handlers(&state), workers, stop.clone()).await;
     stop.cancelled().await;
     if tokio::time::timeout(FAREWELL, state.pools.close()).await.is_err() {
         tracing::warn!("connections were still in use");
     }
     Ok(())
+}
+
+/// Every kind of job that there is, whether it is done beside serving or apart.
+pub fn handlers(state: &AppState) -> Handlers {
+    imports::handlers(exports::handlers(Handlers::default(), state), state)
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -111,6 +111,7 @@ pub struct Storage {
     pub access_key_id: String,
     pub secret_access_key: SecretString,
     pub file_mebibytes: u32,
+    pub import_mebibytes: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -291,6 +292,7 @@ impl Config {
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
             ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
+            ("STORAGE__IMPORT_MEBIBYTES", u64::from(self.storage.import_mebibytes)),
             ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
             ("DECISIONS__MEBIBYTES", u64::from(self.decisions.mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
@@ -393,6 +395,11 @@ impl Storage {
     /// The largest file that is taken.
     pub fn file_bytes(&self) -> u64 {
         u64::from(self.file_mebibytes) << 20
+    }
+
+    /// The largest file of an import.
+    pub fn import_bytes(&self) -> u64 {
+        u64::from(self.import_mebibytes) << 20
     }
 }
 

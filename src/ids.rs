@@ -124,6 +124,8 @@ ids! {
     FileId = "fil";
     /// A picture of a product.
     ImageId = "img";
+    /// What was wrong with a row of an import.
+    ImportErrorId = "ier";
     /// A mail to be sent.
     MailId = "eml";
     /// An exception from a tier's limits.

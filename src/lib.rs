@@ -44,6 +44,7 @@ pub mod openapi;
 pub mod people;
 pub mod policy_check;
 pub mod prefer;
+pub mod product;
 pub mod state;
 
 // 5 hall

@@ -2,8 +2,8 @@
 
 use crate::{
     api::{
-        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, files, health,
-        invitations, jobs, limits, me, orders, org, permissions, products, roles, search, tiers,
+        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, exports, files, health,
+        imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, search, tiers,
         user_permissions, users,
     },
     authn::keyring,
@@ -55,6 +55,8 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         search::routes(),
         orders::routes(),
         jobs::routes(),
+        imports::routes(),
+        exports::routes(),
     ];
     let operators = [
         operator::orgs::routes(),

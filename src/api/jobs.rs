@@ -2,7 +2,6 @@
 
 use crate::{
     audit::{self, Entry},
-    authn,
     authz::{
         Action::{Cancel, Read, Update},
         Resource::Jobs,
@@ -10,18 +9,14 @@ use crate::{
     caller::Caller,
     error::{Error, OptionExt as _, Result, SqlExt as _},
     extract::{Action, Json, List, ListParams, Listed, Path, TenantDb},
-    ids::{ApiKeyId, JobId, UserId},
-    jobs,
+    ids::JobId,
+    jobs::{self, Job, JobRow},
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     tenancy::TenantTx,
     trail::Trail,
 };
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use time::OffsetDateTime;
-use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub fn routes() -> TenantRoutes {
@@ -30,105 +25,6 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(get_job))
         .allow(Cancel, routes!(cancel_job))
         .allow(Update, routes!(retry_job))
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct Job {
-    pub id: JobId,
-    /// What is done.
-    #[schema(example = "products.import", max_length = 60)]
-    pub kind: String,
-    pub status: JobStatus,
-    pub progress: JobProgress,
-    /// What came of it, once it has succeeded; its fields depend on the kind.
-    #[schema(value_type = Option<Object>)]
-    pub result: Option<Value>,
-    /// Why the latest attempt ended without success.
-    #[schema(example = "the organisation is not active", max_length = 2_000)]
-    pub error: Option<String>,
-    /// How often it was begun.
-    #[schema(example = 1, minimum = 0)]
-    pub attempts: i32,
-    /// After so many attempts it has failed.
-    #[schema(example = 5, minimum = 1)]
-    pub max_attempts: i32,
-    /// It is running, and will be cancelled as soon as its worker hears of it.
-    pub cancel_requested: bool,
-    /// The user or API key that asked for it; none for the platform itself.
-    #[schema(example = "usr_01jd8yq3c5f4x7t9k2m6n8p0rs", max_length = 40)]
-    pub created_by: Option<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    /// Not begun (again) before.
-    #[serde(with = "time::serde::rfc3339")]
-    pub run_at: OffsetDateTime,
-    /// When the latest attempt began.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub started_at: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub finished_at: Option<OffsetDateTime>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct JobProgress {
-    /// In units of the kind: rows of an import, say.
-    #[schema(example = 500, minimum = 0)]
-    pub done: i64,
-    /// Of how many, where that is known.
-    #[schema(example = 1000, minimum = 0)]
-    pub total: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum JobStatus {
-    Queued,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
-}
-
-#[derive(sqlx::FromRow)]
-pub struct JobRow {
-    id: JobId,
-    kind: String,
-    status: JobStatus,
-    done: i64,
-    total: Option<i64>,
-    result: Option<Value>,
-    error: Option<String>,
-    attempts: i32,
-    max_attempts: i32,
-    cancel_requested: bool,
-    created_by_user: Option<UserId>,
-    created_by_key: Option<ApiKeyId>,
-    created_at: OffsetDateTime,
-    run_at: OffsetDateTime,
-    started_at: Option<OffsetDateTime>,
-    finished_at: Option<OffsetDateTime>,
-}
-
-impl From<JobRow> for Job {
-    fn from(row: JobRow) -> Self {
-        Self {
-            id: row.id,
-            kind: row.kind,
-            status: row.status,
-            progress: JobProgress { done: row.done, total: row.total },
-            result: row.result,
-            error: row.error,
-            attempts: row.attempts,
-            max_attempts: row.max_attempts,
-            cancel_requested: row.cancel_requested,
-            created_by: authn::id_in(row.created_by_user, row.created_by_key),
-            created_at: row.created_at,
-            run_at: row.run_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-        }
-    }
 }
 
 impl Listed for Job {
@@ -164,7 +60,7 @@ async fn list_jobs(db: TenantDb, list: List<Job>) -> Result<Response> {
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = JobId, Path)),
     responses((status = 200, description = "The job.", body = Job)))]
 async fn get_job(db: TenantDb, Path(id): Path<JobId>) -> Result<Json<Job>> {
-    Ok(Json(select(&mut db.read().await?, id).await?.or_not_found()?))
+    Ok(Json(jobs::find(&mut db.read().await?, id).await?.or_not_found()?))
 }
 
 /// Cancel a job
@@ -183,12 +79,12 @@ async fn cancel_job(
 ) -> Result<Json<Job>> {
     let mut tx = db.begin().await?;
     if !cancel(&mut tx, id).await? {
-        select(&mut tx, id).await?.or_not_found()?;
+        jobs::find(&mut tx, id).await?.or_not_found()?;
         return Err(Error::conflict("finished", "it is over already: there is nothing to cancel"));
     }
     let entry = Entry::new("job.cancelled", "job", id.uuid().to_string());
     audit::record(&mut tx, caller.actor(), &trail, entry).await?;
-    let job = select(&mut tx, id).await?.or_not_found()?;
+    let job = jobs::find(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(Json(job))
 }
@@ -209,27 +105,14 @@ async fn retry_job(
 ) -> Result<Json<Job>> {
     let mut tx = db.begin().await?;
     if !retry(&mut tx, id).await? {
-        select(&mut tx, id).await?.or_not_found()?;
+        jobs::find(&mut tx, id).await?.or_not_found()?;
         return Err(Error::conflict("not_failed", "only what has failed or was cancelled can be retried"));
     }
     let entry = Entry::new("job.retried", "job", id.uuid().to_string());
     audit::record(&mut tx, caller.actor(), &trail, entry).await?;
-    let job = select(&mut tx, id).await?.or_not_found()?;
+    let job = jobs::find(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(Json(job))
-}
-
-async fn select(tx: &mut TenantTx, id: JobId) -> Result<Option<Job>> {
-    let row = sqlx::query_as!(
-        JobRow,
-        r#"select id as "id: _", kind, status as "status: _", done, total, result, error, attempts, max_attempts,
-                  cancel_requested, created_by_user as "created_by_user: _", created_by_key as "created_by_key: _",
-                  created_at, run_at, started_at, finished_at
-           from jobs where org_id = $1 and id = $2"#,
-        tx.org().uuid(),
-        id.uuid()
-    );
-    Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
 }
 
 async fn cancel(tx: &mut TenantTx, id: JobId) -> Result<bool> {

@@ -33,6 +33,8 @@ words! {
         Orders = "orders",
         Files = "files",
         Jobs = "jobs",
+        Imports = "imports",
+        Exports = "exports",
         PlatformOrgs = "platform_orgs",
         PlatformTiers = "platform_tiers",
         PlatformOverrides = "platform_overrides",
@@ -147,6 +149,10 @@ impl Permission {
             (Resource::Jobs, Read) => "See the jobs and what came of them.",
             (Resource::Jobs, Cancel) => "Cancel jobs.",
             (Resource::Jobs, Update) => "Retry jobs.",
+            (Resource::Imports, Create) => "Import by the file what one may create and update.",
+            (Resource::Imports, Read) => "See what was wrong with the rows of imports.",
+            (Resource::Exports, Create) => "Export into a file what one may see.",
+            (Resource::Exports, Read) => "Download exports of what one may see.",
             _ => return None,
         })
     }

@@ -1,12 +1,15 @@
 //! Jobs: work that outlives a request, enqueued in the transaction of what asks for it, and lost with nobody's death.
 
+pub mod files;
 mod handlers;
 mod queue;
 mod run;
+mod told;
 
 pub use handlers::Handlers;
 pub use queue::{Beat, CHANNEL, LEASE, Queue};
 pub use run::{Broken, Claimed, Run, Succeeded};
+pub use told::{Job, JobProgress, JobRow, JobStatus, find};
 
 use crate::{
     authn::Actor,
@@ -39,6 +42,16 @@ pub enum Enqueued {
 /// # Errors
 /// 503 where jobs with the same unique key come and go too quickly to tell of one.
 pub async fn enqueue(tx: &mut TenantTx, by: Option<&Actor>, new: NewJob<'_>) -> Result<Enqueued> {
+    enqueue_as(tx, by, JobId::new(), new).await
+}
+
+/// The same under an id that is known already: that of its file, say.
+pub async fn enqueue_as(
+    tx: &mut TenantTx,
+    by: Option<&Actor>,
+    id: JobId,
+    new: NewJob<'_>,
+) -> Result<Enqueued> {
     let org = tx.org().uuid();
     let (user, key) = by.map_or((None, None), Actor::columns);
     // What is in the way may be over before it is looked at.
@@ -49,7 +62,7 @@ pub async fn enqueue(tx: &mut TenantTx, by: Option<&Actor>, new: NewJob<'_>) -> 
                on conflict do nothing
                returning id as "id: JobId""#,
             org,
-            JobId::new().uuid(),
+            id.uuid(),
             new.kind,
             new.args,
             new.unique_key,

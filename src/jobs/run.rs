@@ -22,6 +22,8 @@ pub struct Claimed {
     pub claim: Uuid,
     /// How far attempts before this one have come, as they committed it.
     pub done: i64,
+    /// And what else they have left for this one.
+    pub state: Option<Value>,
 }
 
 /// Why an attempt ended without success.
@@ -73,7 +75,7 @@ impl Run {
     pub async fn begin(&self) -> Result<TenantTx, Broken> {
         let (mut tx, opening) = TenantTx::begin(&self.pools, self.job.org, Mode::Write).await?;
         if opening.status != Status::Active {
-            return Err(Broken::Again("the organisation is not active".to_owned()));
+            return Err(not_active());
         }
         let ours = sqlx::query_scalar!(
             "select cancel_requested from jobs
@@ -89,6 +91,18 @@ impl Run {
         }
     }
 
+    /// A transaction of the job's org that only reads, and holds nothing.
+    ///
+    /// # Errors
+    /// [`Broken::Again`] where the org is not active.
+    pub async fn read(&self) -> Result<TenantTx, Broken> {
+        let (tx, opening) = TenantTx::begin(&self.pools, self.job.org, Mode::Read).await?;
+        match opening.status {
+            Status::Active => Ok(tx),
+            Status::Suspended | Status::Deleted => Err(not_active()),
+        }
+    }
+
     /// Says how far it has come, if `tx` commits: the next attempt begins there.
     pub async fn progress(&self, tx: &mut TenantTx, done: i64, total: Option<i64>) -> Result<(), Broken> {
         sqlx::query!(
@@ -97,6 +111,25 @@ impl Run {
             self.job.id.uuid(),
             done,
             total
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The same, and what the next attempt has to know besides.
+    pub async fn checkpoint(
+        &self,
+        tx: &mut TenantTx,
+        (done, total): (i64, Option<i64>),
+        state: &Value,
+    ) -> Result<(), Broken> {
+        self.progress(tx, done, total).await?;
+        sqlx::query!(
+            "update jobs set state = $3 where org_id = $1 and id = $2",
+            self.job.org.uuid(),
+            self.job.id.uuid(),
+            state
         )
         .execute(&mut **tx)
         .await?;
@@ -118,4 +151,8 @@ impl Run {
         tx.commit().await?;
         Ok(Succeeded(()))
     }
+}
+
+fn not_active() -> Broken {
+    Broken::Again("the organisation is not active".to_owned())
 }

@@ -52,6 +52,8 @@ use utoipa::{
         (name = "search", description = "What fits some words."),
         (name = "orders", description = "What was bought."),
         (name = "jobs", description = "What is still being done, and what came of it."),
+        (name = "imports", description = "Rows taken in by the file."),
+        (name = "exports", description = "Rows given out by the file."),
         (name = "operator: orgs", description = "The organisations, for operators."),
         (name = "operator: tiers", description = "The tiers, for operators."),
         (name = "operator: overrides", description = "Exceptions from tiers that end by themselves, for operators."),

@@ -53,7 +53,8 @@ impl Call {
             url = format!("{url}?{query}");
         }
         let content = operation["requestBody"]["content"].as_object().and_then(|all| all.iter().next());
-        let json = content.is_some_and(|(media, _)| media.ends_with("json"));
+        let is_json = |media: &str| media == "application/json" || media.ends_with("+json");
+        let json = content.is_some_and(|(media, _)| is_json(media));
         let is_form = content.is_some_and(|(media, _)| media.starts_with("multipart/"));
         let file = content.filter(|_| is_form).map(|(_, media)| &media["example"]["name"]);
         let file = file.map(|name| name.as_str().unwrap_or("file").to_owned());

@@ -16,25 +16,25 @@ use tokio_util::sync::CancellationToken;
 /// How long something to do goes unnoticed where a notification is lost, or its time has come.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Returns when what was under way at `until` is given back.
-pub async fn run_jobs(state: AppState, handlers: Handlers, until: CancellationToken) {
+/// Does so many at a time. Returns when what was under way at `until` is given back.
+pub async fn run_jobs(state: AppState, handlers: Handlers, workers: u32, until: CancellationToken) {
     let kinds = handlers.kinds();
-    if kinds.is_empty() {
+    if kinds.is_empty() || workers == 0 {
         return;
     }
     let queue = Queue::new(state.pools.clone(), state.platform.clone());
     let bell = Arc::new(Notify::new());
-    let mut workers = JoinSet::new();
-    for _ in 0..state.config.jobs.workers {
+    let mut working = JoinSet::new();
+    for _ in 0..workers {
         let (queue, handlers, kinds) = (queue.clone(), handlers.clone(), kinds.clone());
-        workers.spawn(work(queue, handlers, kinds, Arc::clone(&bell), until.clone()));
+        working.spawn(work(queue, handlers, kinds, Arc::clone(&bell), until.clone()));
     }
     tokio::select! {
         () = listen(&state, &bell) => {}
         () = watch(&queue, &bell) => {}
         () = until.cancelled() => {}
     }
-    workers.join_all().await;
+    working.join_all().await;
 }
 
 /// Wakes those who have nothing to do as soon as there is something.

@@ -3,7 +3,8 @@
 use super::{
     isolation::make,
     support::{
-        ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp, png, upload,
+        ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp, import, png,
+        upload,
     },
 };
 use serde_json::json;
@@ -146,6 +147,7 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             owner.post(&format!("{made}/retry"), json!({})).await
         }
         "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
+        "POST /api/v1/imports" => import(owner, "application/x-ndjson", "").await,
         "POST /operator/v1/simulations" => simulation(app).await,
         "POST /operator/v1/simulations/{id}/cancel" => {
             let made = simulation(app).await.expect(202);

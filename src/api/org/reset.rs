@@ -56,6 +56,7 @@ async fn clear(tx: &mut TenantTx) -> Result<u64> {
         ),
         sqlx::query!("delete from products where org_id = $1", org),
         sqlx::query!("delete from categories where org_id = $1", org),
+        sqlx::query!("delete from import_errors where org_id = $1", org),
         sqlx::query!("delete from jobs where org_id = $1", org),
         sqlx::query!("delete from idempotency_keys where org_id = $1", org),
     ];

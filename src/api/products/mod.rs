@@ -24,6 +24,7 @@ use crate::{
     middleware::TenantRoutes,
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
+    product::{NewProduct, same_currency},
 };
 use axum::{
     http::StatusCode,
@@ -86,40 +87,6 @@ pub struct Product {
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
-}
-
-#[derive(Serialize, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewProduct {
-    /// Unique among the organisation's products.
-    #[garde(length(chars, min = 1, max = 64))]
-    #[schema(example = "COG-1", min_length = 1, max_length = 64)]
-    pub sku: String,
-    #[garde(length(chars, min = 1, max = 200))]
-    #[schema(example = "Cog", min_length = 1, max_length = 200)]
-    pub name: String,
-    #[garde(length(chars, max = 10_000))]
-    #[serde(default)]
-    #[schema(max_length = 10_000)]
-    pub description: String,
-    #[garde(dive)]
-    pub price: Money,
-    /// In the currency of the price.
-    #[garde(dive, custom(same_currency(&self.price)))]
-    pub cost: Option<Money>,
-    #[garde(range(min = 0))]
-    #[serde(default)]
-    #[schema(example = 40, minimum = 0)]
-    pub stock: i32,
-    #[garde(skip)]
-    pub category_id: Option<CategoryId>,
-    #[garde(skip)]
-    #[serde(default = "yes")]
-    #[schema(default = true)]
-    pub is_active: bool,
-    #[garde(dive)]
-    #[serde(default)]
-    pub metadata: Metadata,
 }
 
 #[derive(Deserialize, Validate, ToSchema)]
@@ -394,20 +361,6 @@ impl Product {
         self.cost = Some(cost);
         Ok(())
     }
-}
-
-/// One row, one currency.
-fn same_currency(price: &Money) -> impl FnOnce(&Option<Money>, &()) -> garde::Result {
-    |cost, ()| match cost {
-        Some(cost) if cost.currency != price.currency => {
-            Err(garde::Error::new("not in the currency of the price"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn tagged(caller: &Caller, mut product: Product) -> impl IntoResponse {

@@ -6,7 +6,9 @@ mod in_bodies;
 mod in_lists;
 mod sandbox;
 
-use super::support::{Document, Operation, PASSWORD, Persona, TestApp, claims, cog, id, labour, until};
+use super::support::{
+    Document, Operation, PASSWORD, Persona, TestApp, claims, cog, id, import, labour, until,
+};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -35,6 +37,8 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
         "/api/v1/files" => return format!("{collection}/{}", id(&by.picture().await)),
         "/api/v1/audit-events" => return make_audit_event(by).await,
         "/api/v1/jobs" => return make_job(app, by).await,
+        "/api/v1/imports" => return make_import(app, by).await,
+        "/api/v1/exports" => return make_export(app, by).await,
         "/api/v1/me/sessions" => return sign_in_again(by).await,
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
@@ -80,6 +84,26 @@ async fn make_job(app: &TestApp, by: &Persona) -> String {
     let org = by.get("/api/v1/org").await.expect(200)["id"].as_str().unwrap().parse().unwrap();
     let job = labour::job("tests.nobody_does_this", json!({}));
     format!("/api/v1/jobs/{}", labour::enqueue_new(app, org, job).await)
+}
+
+/// One that is over: of a row that is wrong.
+async fn make_import(app: &TestApp, by: &Persona) -> String {
+    let asked = import(by, "text/csv", "sku,name,price_amount,price_currency\nCOG,Cog,dear,EUR\n").await;
+    asked.expect(202);
+    done(app, by, asked.header("location")).await
+}
+
+/// One that is over.
+async fn make_export(app: &TestApp, by: &Persona) -> String {
+    let asked = by.post("/api/v1/exports", json!({"resource": "products", "format": "csv"})).await;
+    asked.expect(202);
+    done(app, by, asked.header("location")).await
+}
+
+async fn done(app: &TestApp, by: &Persona, job: &str) -> String {
+    let _work = labour::work_for_real(app);
+    until("the job is done", async || by.get(job).await.expect(200)["status"] == "succeeded").await;
+    job.to_owned()
 }
 
 /// Where the new session of the same person is.

@@ -59,13 +59,14 @@ async fn a_sandbox_shares_no_name_stock_or_number_with_its_org() {
 }
 
 /// Tables with a fence that a reset leaves alone, and why.
-const KEPT: [(&str, &str); 15] = [
+const KEPT: [(&str, &str); 16] = [
     ("api_keys", "keys are the live org's"),
     ("audit_events", "what was done stays known"),
     ("audit_heads", "what was done stays known"),
     ("decisions", "what was decided stays known"),
     ("invitations", "nobody is invited to a sandbox"),
     ("loose_files", "the worker deletes what they name"),
+    ("job_files", "a sweep deletes the files, and then forgets them"),
     ("members", "who may come in still may"),
     ("monthly_uses", "what was used of a quota stays used"),
     ("org_control", "it stays open, and on its tier"),

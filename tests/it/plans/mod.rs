@@ -7,8 +7,8 @@ use insula::{
     api::{
         api_keys::ApiKey,
         files::File,
+        imports::ImportError,
         invitations::Invitation,
-        jobs::Job,
         orders::{Order, OrderStep},
         products::{DeletedProduct, Product},
         users::Member,
@@ -16,17 +16,19 @@ use insula::{
     audit::AuditEvent,
     category::Category,
     extract::Listed,
-    ids::{CategoryId, OrderId, UserId},
+    ids::{CategoryId, JobId, OrderId, UserId},
+    jobs::Job,
     page::{Asked, CursorKey, Filter, Kind, Sort},
 };
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 11] = [
+const LISTS: [&str; 12] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
     "/api/v1/files",
+    "/api/v1/imports/{id}/errors",
     "/api/v1/invitations",
     "/api/v1/jobs",
     "/api/v1/orders",
@@ -50,6 +52,7 @@ macro_rules! of_each_list {
         $check::<Category>(&mut app).await;
         $check::<DeletedProduct>(&mut app).await;
         $check::<File>(&mut app).await;
+        $check::<ImportError>(&mut app).await;
         $check::<Invitation>(&mut app).await;
         $check::<Job>(&mut app).await;
         $check::<Member>(&mut app).await;
@@ -159,7 +162,12 @@ fn by(sort: &Sort) -> (&'static str, String) {
 fn with(filter: &Filter) -> (&'static str, String) {
     let value = match filter.kind {
         Kind::Id(parse) | Kind::WithinId(parse) => {
-            let ids = [CategoryId::new().to_string(), UserId::new().to_string(), OrderId::new().to_string()];
+            let ids = [
+                CategoryId::new().to_string(),
+                UserId::new().to_string(),
+                OrderId::new().to_string(),
+                JobId::new().to_string(),
+            ];
             ids.into_iter().find(|id| parse(id).is_some()).unwrap()
         }
         Kind::Int => "500".to_owned(),

@@ -240,6 +240,7 @@ pub fn config(database: &Database, settings: &str) -> Config {
          [database]\napp_url = {:?}\nplatform_url = {:?}\napp_connections = 6\norg_connections = 6\nplatform_connections = 2\n\
          [auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n\
          [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n\
+         [jobs]\nworkers = 0\n\
          [storage]\nfolder = \"{}\"\n",
         database.url("insula_app"),
         database.url("insula_platform"),

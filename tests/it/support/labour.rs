@@ -2,6 +2,7 @@
 
 use super::{Database, TestApp};
 use insula::{
+    app,
     clock::Clock,
     config::Config,
     ids::{JobId, OrgId},
@@ -53,8 +54,17 @@ async fn restock(run: Run) -> Result<Succeeded, Broken> {
 
 /// A process-wide worker in this one, until dropped.
 pub fn work(app: &TestApp) -> DropGuard {
+    work_as(app, labour())
+}
+
+/// The same, doing the kinds of jobs that there really are.
+pub fn work_for_real(app: &TestApp) -> DropGuard {
+    work_as(app, app::handlers(&app.state))
+}
+
+fn work_as(app: &TestApp, handlers: Handlers) -> DropGuard {
     let until = CancellationToken::new();
-    tokio::spawn(worker::run_jobs(app.state.clone(), labour(), until.clone()));
+    tokio::spawn(worker::run_jobs(app.state.clone(), handlers, 2, until.clone()));
     until.drop_guard()
 }
 
@@ -160,5 +170,5 @@ pub async fn be_a_worker() {
     ]);
     let until = CancellationToken::new();
     let (state, _listening) = AppState::open(config.unwrap(), Clock::system(), until.clone()).await.unwrap();
-    worker::run_jobs(state, labour(), until).await;
+    worker::run_jobs(state, labour(), 2, until).await;
 }

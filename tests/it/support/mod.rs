@@ -53,6 +53,7 @@ pub use uploads::{png, upload};
 pub use wait::{until, until_within, within_a_second};
 pub use wire::Wire;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// A product nobody else has.
@@ -63,6 +64,12 @@ pub fn cog() -> Value {
 /// Some pieces of a product of its own, at 2.50 euros.
 pub fn product(sku: &str, stock: u32) -> Value {
     json!({"sku": sku, "name": sku, "price": {"amount": 250, "currency": "EUR"}, "stock": stock})
+}
+
+/// Sends a file of products to be imported.
+pub async fn import(by: &Persona, media_type: &str, file: impl Into<reqwest::Body>) -> Reply {
+    let request = by.request(Method::POST, "/api/v1/imports?resource=products");
+    Reply::of(request.header("content-type", media_type).body(file)).await
 }
 
 /// What a resource is called.

@@ -1,0 +1,307 @@
+//! Exports: an organisation's rows as a file, written by a job and kept for a week.
+
+use crate::{
+    audit::{self, Entry},
+    authz::{
+        Action::{Create, Read, ReadCost},
+        Permission,
+        Resource::{Exports, Products},
+    },
+    caller::Caller,
+    error::{Error, OptionExt as _, Result},
+    extract::{Json, Path, TenantDb},
+    idempotency::{Done, IdempotencyKey, once},
+    ids::{CategoryId, JobId, ProductId},
+    jobs::{
+        self, Broken, Handlers, Job, JobStatus, NewJob, Run, Succeeded,
+        files::{self, Format, Rows},
+    },
+    metadata::Metadata,
+    middleware::TenantRoutes,
+    money::Money,
+    product::{NewProduct, sheet},
+    state::AppState,
+    storage::{Storage, Writing},
+    tenancy::TenantTx,
+    trail::Trail,
+};
+use axum::{
+    body::Body,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use time::{OffsetDateTime, macros::datetime};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+const KIND: &str = "products.export";
+const READ_PRODUCTS: Permission = Permission { resource: Products, action: Read };
+const READ_COST: Permission = Permission { resource: Products, action: ReadCost };
+
+/// Rows of one page: one short transaction each.
+const PAGE: i64 = 1_000;
+/// How often it is told how far an export has come, in pages.
+const TELL: i64 = 10;
+
+pub fn routes() -> TenantRoutes {
+    TenantRoutes::of(Exports)
+        .allow(Create, routes!(create_export))
+        .further_on(READ_PRODUCTS)
+        .further_on(READ_COST)
+        .costing(50)
+        .allow(Read, routes!(download_export))
+        .further_on(READ_PRODUCTS)
+        .further_on(READ_COST)
+}
+
+pub fn handlers(handlers: Handlers, state: &AppState) -> Handlers {
+    let storage = state.storage.clone();
+    handlers.on(KIND, move |run| export(run, storage.clone()))
+}
+
+#[derive(Serialize, Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+#[serde(deny_unknown_fields)]
+pub struct NewExport {
+    pub resource: Rows,
+    pub format: Format,
+}
+
+/// What the job is told.
+#[derive(Serialize, Deserialize)]
+struct Args {
+    format: Format,
+    /// Whether whoever asked may see costs: without, there are none in the file.
+    costs: bool,
+}
+
+/// Export into a file
+///
+/// A job writes it; once that has succeeded, the file can be downloaded for 7 days. Costs are in it only where whoever
+/// asks may see them. Importing the file again gives the same rows. In a CSV file, a text that a spreadsheet would take
+/// for a formula stands after a `'`, which an import takes away again.
+#[utoipa::path(post, path = "/exports", tag = "exports", request_body = NewExport, params(IdempotencyKey),
+    responses((status = 202, description = "The job that writes it.", body = Job),
+              (status = 409, description = "The same key is still at work (`in_flight`).")))]
+async fn create_export(
+    db: TenantDb,
+    trail: Trail,
+    key: Option<IdempotencyKey>,
+    Json(new): Json<NewExport>,
+) -> Result<Response> {
+    let (tx, caller) = db.begin_as().await?;
+    check(&caller, READ_PRODUCTS)?;
+    let args = Args { format: new.format, costs: caller.exercise(READ_COST) };
+    once(tx, &caller, key, ("create_export", &new), async |tx| {
+        let id = JobId::new();
+        files::note(tx, id).await?;
+        let args = serde_json::to_value(&args).map_err(|error| Error::Internal(error.into()))?;
+        let job = NewJob { kind: KIND, args, unique_key: None, max_attempts: 5 };
+        jobs::enqueue_as(tx, Some(caller.actor()), id, job).await?;
+        let entry = Entry::new("export.requested", "job", id.uuid().to_string()).after(json!(new));
+        audit::record(tx, caller.actor(), &trail, entry).await?;
+        Ok(Done {
+            status: StatusCode::ACCEPTED,
+            location: Some(format!("/api/v1/jobs/{id}")),
+            tag: [],
+            body: jobs::find(tx, id).await?.or_not_found()?,
+        })
+    })
+    .await
+}
+
+/// A file of CSV.
+#[derive(ToSchema)]
+#[schema(
+    value_type = String,
+    max_length = 1_000_000_000_000_usize,
+    example = "sku,name,price_amount,price_currency\nCOG-1,Cog,1999,EUR\n"
+)]
+#[expect(dead_code, reason = "only described")]
+struct CsvExport(String);
+
+/// A file with a JSON object a line.
+#[derive(ToSchema)]
+#[schema(
+    value_type = String,
+    max_length = 1_000_000_000_000_usize,
+    example = "{\"sku\": \"COG-1\", \"name\": \"Cog\", \"price\": {\"amount\": 1999, \"currency\": \"EUR\"}}\n"
+)]
+#[expect(dead_code, reason = "only described")]
+struct NdjsonExport(String);
+
+/// Download an export
+///
+/// Whoever may not see costs can't download a file with costs in it.
+#[utoipa::path(get, path = "/exports/{id}/content", tag = "exports", params(("id" = JobId, Path)),
+    responses((status = 200, description = "The file.",
+               content((CsvExport = "text/csv"), (NdjsonExport = "application/x-ndjson"))),
+              (status = 409, description = "It is not written yet, or never will be (`not_ready`).")))]
+async fn download_export(
+    db: TenantDb,
+    State(state): State<AppState>,
+    Path(id): Path<JobId>,
+) -> Result<Response> {
+    let (mut tx, caller) = db.read_as().await?;
+    check(&caller, READ_PRODUCTS)?;
+    let (args, status) = select(&mut tx, id).await?.or_not_found()?;
+    drop(tx);
+    if args.costs {
+        check(&caller, READ_COST)?;
+    }
+    if status != JobStatus::Succeeded {
+        return Err(Error::conflict("not_ready", "the file is not written: its job tells how far it is"));
+    }
+    let file = state.storage.read(&files::key(caller.org(), id), 0).await?;
+    let named = format!("attachment; filename=\"products.{}\"", args.format.extension());
+    let headers = [
+        (header::CONTENT_TYPE, args.format.content_type().to_str().unwrap_or_default().to_owned()),
+        (header::CONTENT_DISPOSITION, named),
+    ];
+    Ok((headers, Body::from_stream(file)).into_response())
+}
+
+fn check(caller: &Caller, permission: Permission) -> Result<()> {
+    if caller.exercise(permission) { Ok(()) } else { Err(caller.refusal(permission)) }
+}
+
+/// Begun anew by each attempt. What it has written is seen by nobody before it is whole, and whole it becomes in a
+/// transaction in which no other attempt can.
+async fn export(run: Run, storage: Storage) -> Result<Succeeded, Broken> {
+    let args: Args = serde_json::from_value(run.job.args.clone())
+        .map_err(|error| Broken::ForGood(format!("it asks for what this release does not know: {error}")))?;
+    let mut writing = storage.write(&files::key(run.job.org, run.job.id));
+    let rows = match write(&run, &args, &mut writing).await {
+        Ok(rows) => rows,
+        Err(broken) => {
+            writing.give_up().await.ok();
+            return Err(broken);
+        }
+    };
+    let bytes = writing.written;
+    let mut tx = run.begin().await?;
+    run.progress(&mut tx, rows, Some(rows)).await?;
+    writing.finish().await?;
+    let path = format!("/api/v1/exports/{}/content", run.job.id);
+    run.succeed(tx, &json!({"rows": rows, "bytes": bytes, "path": path})).await
+}
+
+/// Answers how many rows that were: those that there were all the while are in it once.
+async fn write(run: &Run, args: &Args, writing: &mut Writing) -> Result<i64, Broken> {
+    let total = count(&mut run.read().await?).await?;
+    if args.format == Format::Csv {
+        writing.push(record(sheet::header(args.costs))?.into()).await?;
+    }
+    let (mut rows, mut after) = (0, (datetime!(0001-01-01 0:00 UTC), Uuid::nil()));
+    for number in 0.. {
+        let page = select_page(&mut run.read().await?, after).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.created_at, last.id.uuid());
+        rows += i64::try_from(page.len()).unwrap_or(PAGE);
+        let mut bytes = Vec::new();
+        for product in page.into_iter().map(NewProduct::from) {
+            match args.format {
+                Format::Csv => {
+                    let cells = sheet::cells(&product, args.costs).map_err(broke_off)?;
+                    bytes.extend(record(cells.iter().map(AsRef::as_ref))?);
+                }
+                Format::Ndjson => {
+                    bytes.extend(sheet::line(&product, args.costs).map_err(broke_off)?);
+                    bytes.push(b'\n');
+                }
+            }
+        }
+        writing.push(bytes.into()).await?;
+        if number % TELL == 0 {
+            let mut tx = run.begin().await?;
+            run.progress(&mut tx, rows, Some(total.max(rows))).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(rows)
+}
+
+fn record<'a>(cells: impl Iterator<Item = &'a str>) -> Result<Vec<u8>, Broken> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    writer.write_record(cells).map_err(broke_off)?;
+    writer.into_inner().map_err(|error| broke_off(error.into_error()))
+}
+
+fn broke_off(error: impl Into<anyhow::Error>) -> Broken {
+    Error::Internal(error.into()).into()
+}
+
+struct ProductLine {
+    id: ProductId,
+    created_at: OffsetDateTime,
+    sku: String,
+    name: String,
+    description: String,
+    price: i64,
+    cost: Option<i64>,
+    currency: String,
+    stock: i32,
+    category_id: Option<CategoryId>,
+    is_active: bool,
+    metadata: sqlx::types::Json<Metadata>,
+}
+
+impl From<ProductLine> for NewProduct {
+    fn from(row: ProductLine) -> Self {
+        Self {
+            sku: row.sku,
+            name: row.name,
+            description: row.description,
+            cost: row.cost.map(|cost| Money::from_columns(cost, row.currency.clone())),
+            price: Money::from_columns(row.price, row.currency),
+            stock: row.stock,
+            category_id: row.category_id,
+            is_active: row.is_active,
+            metadata: row.metadata.0,
+        }
+    }
+}
+
+async fn count(tx: &mut TenantTx) -> Result<i64> {
+    let many = sqlx::query_scalar!(
+        r#"select count(*) as "many!" from products where org_id = $1 and deleted_at is null"#,
+        tx.org().uuid()
+    );
+    Ok(many.fetch_one(&mut **tx).await?)
+}
+
+/// In the order in which they were made, which no change of a row changes.
+async fn select_page(tx: &mut TenantTx, after: (OffsetDateTime, Uuid)) -> Result<Vec<ProductLine>> {
+    let page = sqlx::query_as!(
+        ProductLine,
+        r#"select id as "id: _", created_at, sku, name, description, price, cost, currency, stock,
+                  category_id as "category_id: _", is_active, metadata as "metadata: _"
+           from products where org_id = $1 and deleted_at is null and (created_at, id) > ($2, $3)
+           order by created_at, id limit $4"#,
+        tx.org().uuid(),
+        after.0,
+        after.1,
+        PAGE
+    );
+    Ok(page.fetch_all(&mut **tx).await?)
+}
+
+/// An export whose file is still kept, or will be.
+async fn select(tx: &mut TenantTx, id: JobId) -> Result<Option<(Args, JobStatus)>> {
+    let found = sqlx::query!(
+        r#"select j.args, j.status as "status: JobStatus" from jobs j
+           join job_files f on f.org_id = $1 and f.job_id = j.id
+           where j.org_id = $1 and j.id = $2 and j.kind = $3"#,
+        tx.org().uuid(),
+        id.uuid(),
+        KIND
+    );
+    let Some(found) = found.fetch_optional(&mut **tx).await? else { return Ok(None) };
+    let args = serde_json::from_value(found.args).map_err(|error| Error::Internal(error.into()))?;
+    Ok(Some((args, found.status)))
+}
