@@ -35,10 +35,12 @@ use utoipa::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Link {
+    /// Whose file it is.
     org: OrgId,
     /// In seconds since 1970.
     #[param(example = "1767225600", max_length = 20, pattern = "^[0-9]+$")]
     expires: String,
+    /// Our word for it.
     #[param(
         example = "h2bX6yCxWwqkC1m4o0yq9Yy3hC0b6Q0iRrQnE9m8b5k",
         max_length = 43,
