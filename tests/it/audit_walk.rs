@@ -141,11 +141,7 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         "DELETE /operator/v1/tiers/{slug}"
         | "DELETE /operator/v1/tiers/{slug}/announcement"
         | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
-        "POST /api/v1/jobs/{id}/retry" => {
-            let made = make(app, owner, &name, "/api/v1/jobs").await;
-            owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
-            owner.post(&format!("{made}/retry"), json!({})).await
-        }
+        "POST /api/v1/jobs/{id}/retry" => retried(app, owner, &name).await,
         "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
         "POST /api/v1/imports" => import(owner, "application/x-ndjson", "").await,
         "POST /operator/v1/simulations" => simulation(app).await,
@@ -161,6 +157,13 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         _ if operation.is_public() => operation.call(&app.anon(), path).await,
         _ => operation.call(owner, &of_own(app, operation, owner).await).await,
     }
+}
+
+/// A job that was cancelled, and is to be done after all.
+async fn retried(app: &TestApp, owner: &Persona, operation: &str) -> Reply {
+    let made = make(app, owner, operation, "/api/v1/jobs").await;
+    owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
+    owner.post(&format!("{made}/retry"), json!({})).await
 }
 
 /// One that is asked for, of the last hour.

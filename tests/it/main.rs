@@ -30,7 +30,6 @@ mod explain;
 mod exports;
 mod files;
 mod floors;
-mod floors;
 mod images;
 mod imports;
 mod invitations;

@@ -105,17 +105,16 @@ impl Records {
                 self.held.clear();
                 self.seen = 0;
             }
-            match if self.ended { None } else { self.stream.next().await } {
-                Some(piece) => self.held.extend_from_slice(&piece?),
-                None => {
-                    self.ended = true;
-                    if self.in_quotes || self.held.is_empty() && !too_long {
-                        return Ok(None);
-                    }
-                    self.place.line += 1;
-                    return Ok(Some(self.cut(too_long)));
+            let next = if self.ended { None } else { self.stream.next().await };
+            let Some(piece) = next else {
+                self.ended = true;
+                if self.in_quotes || self.held.is_empty() && !too_long {
+                    return Ok(None);
                 }
-            }
+                self.place.line += 1;
+                return Ok(Some(self.cut(too_long)));
+            };
+            self.held.extend_from_slice(&piece?);
         }
     }
 

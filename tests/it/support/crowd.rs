@@ -106,6 +106,8 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
                 id("file", number),
                 org.uuid()
             ),
+        ),
+        (
             "import_errors (org_id, id, job_id, line, pointer, code, detail)",
             format!("{}, {}, i, '/sku', 'invalid', 'd'", id("flaw", number), id("job", "i % 100 + 1")),
         ),
