@@ -44,7 +44,7 @@ async fn every_member_may_read_it_for_nothing_and_nobody_else() {
     let create = entries.iter().find(|entry| entry["permission"] == "products:create").unwrap();
     assert_eq!(create["description"], "Create products.");
     let operation = json!({"method": "POST", "path": "/api/v1/products", "operation_id": "create_product"});
-    assert_eq!(create["operations"], json!([operation]));
+    assert!(create["operations"].as_array().unwrap().contains(&operation), "{create}");
     assert!(entries.iter().all(|entry| !text(&entry["permission"]).starts_with("platform_")));
 
     app.anon().get(PERMISSIONS).await.expect_problem(401, "unauthenticated");
@@ -63,7 +63,11 @@ async fn a_permission_for_some_of_what_an_operation_does_is_told_with_it() {
     let cancel = "POST /api/v1/orders/{id}/cancel cancel_order".to_owned();
     assert_eq!(of("orders:cancel"), BTreeSet::from([cancel.clone()]));
     assert_eq!(of("orders:cancel_own"), BTreeSet::from([cancel]));
-    assert_eq!(of("products:read_cost").len(), 5, "list, create, get, update and restore");
+    let costs = of("products:read_cost");
+    let costs: BTreeSet<&str> = costs.iter().filter_map(|operation| operation.rsplit(' ').next()).collect();
+    let of_products = ["list_products", "create_product", "get_product", "update_product", "restore_product"];
+    let of_many = ["change_products", "create_import", "create_export", "download_export"];
+    assert_eq!(costs, of_products.into_iter().chain(of_many).collect());
 }
 
 fn text(value: &Value) -> String {

@@ -73,7 +73,8 @@ async fn an_id_of_another_org_answers_like_one_that_never_was_and_nothing_happen
         assert_eq!(before.but_for_the_request(), after.but_for_the_request(), "{name} changed what it named");
         // Asked of one's own, the same request arrives: it was not the request that was refused.
         let body = body(&globex.owner, &operation).await;
-        let of_own = operation.call_with(&globex.owner, &format!("{}{}", own.outer, own.tail), body).await;
+        let of_own = format!("{collection}/{}{}", id_in(&own.outer), own.tail);
+        let of_own = operation.call_with(&globex.owner, &of_own, body).await;
         assert!([200, 201, 204, 409].contains(&of_own.status), "{name} of one's own: {}", of_own.text);
     }
 }
