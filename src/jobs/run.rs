@@ -1,5 +1,6 @@
 //! One attempt at a job: its effects happen in transactions that hold its row, so that no other attempt has any.
 
+use super::LEASE;
 use crate::{
     db::Pools,
     error::{Error, Result},
@@ -103,14 +104,18 @@ impl Run {
         }
     }
 
-    /// Says how far it has come, if `tx` commits: the next attempt begins there.
+    /// Says how far it has come, if `tx` commits: the next attempt begins there. And that it lives: where one transaction
+    /// follows another, a heartbeat hardly ever finds the row free.
     pub async fn progress(&self, tx: &mut TenantTx, done: i64, total: Option<i64>) -> Result<(), Broken> {
         sqlx::query!(
-            "update jobs set done = $3, total = $4 where org_id = $1 and id = $2",
+            "update jobs
+             set done = $3, total = $4, locked_until = clock_timestamp() + make_interval(secs => $5)
+             where org_id = $1 and id = $2",
             self.job.org.uuid(),
             self.job.id.uuid(),
             done,
-            total
+            total,
+            LEASE.as_secs_f64()
         )
         .execute(&mut **tx)
         .await?;

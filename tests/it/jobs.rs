@@ -185,6 +185,13 @@ async fn an_attempt_that_was_given_up_commits_nothing_any_more() {
     assert!(queue.claim(&kinds).await.unwrap().is_none(), "claimed twice");
     assert_eq!(queue.take_back().await.unwrap(), 0, "taken from the living");
 
+    // Whoever commits a step has been heard of: between one and the next there is hardly a moment for a heartbeat.
+    labour::let_leases_lapse(&app).await;
+    let mut step = stalled.begin().await.unwrap();
+    stalled.progress(&mut step, 1, None).await.unwrap();
+    step.commit().await.unwrap();
+    assert_eq!(queue.take_back().await.unwrap(), 0, "taken from whoever gets on");
+
     // Whoever is in the midst of a transaction is alive.
     labour::let_leases_lapse(&app).await;
     let held = stalled.begin().await.unwrap();
