@@ -11,15 +11,13 @@ use crate::{
     error::{Error, OptionExt as _, Result},
     extract::{Json, Path, TenantDb},
     idempotency::{Done, IdempotencyKey, once},
-    ids::{CategoryId, JobId, ProductId},
+    ids::JobId,
     jobs::{
         self, Broken, Handlers, Job, JobStatus, NewJob, Run, Succeeded,
-        files::{self, Format, Rows},
+        files::{self, CsvFile, Format, NdjsonFile, Rows},
     },
-    metadata::Metadata,
     middleware::TenantRoutes,
-    money::Money,
-    product::{NewProduct, sheet},
+    product::{NewProduct, rows::ProductRow, sheet},
     state::AppState,
     storage::{Storage, Writing},
     tenancy::TenantTx,
@@ -115,32 +113,12 @@ async fn create_export(
     .await
 }
 
-/// A file of CSV.
-#[derive(ToSchema)]
-#[schema(
-    value_type = String,
-    max_length = 1_000_000_000_000_usize,
-    example = "sku,name,price_amount,price_currency\nCOG-1,Cog,1999,EUR\n"
-)]
-#[expect(dead_code, reason = "only described")]
-struct CsvExport(String);
-
-/// A file with a JSON object a line.
-#[derive(ToSchema)]
-#[schema(
-    value_type = String,
-    max_length = 1_000_000_000_000_usize,
-    example = "{\"sku\": \"COG-1\", \"name\": \"Cog\", \"price\": {\"amount\": 1999, \"currency\": \"EUR\"}}\n"
-)]
-#[expect(dead_code, reason = "only described")]
-struct NdjsonExport(String);
-
 /// Download an export
 ///
 /// Whoever may not see costs can't download a file with costs in it.
 #[utoipa::path(get, path = "/exports/{id}/content", tag = "exports", params(("id" = JobId, Path)),
     responses((status = 200, description = "The file.",
-               content((CsvExport = "text/csv"), (NdjsonExport = "application/x-ndjson"))),
+               content((CsvFile = "text/csv"), (NdjsonFile = "application/x-ndjson"))),
               (status = 409, description = "It is not written yet, or never will be (`not_ready`).")))]
 async fn download_export(
     db: TenantDb,
@@ -236,37 +214,6 @@ fn broke_off(error: impl Into<anyhow::Error>) -> Broken {
     Error::Internal(error.into()).into()
 }
 
-struct ProductLine {
-    id: ProductId,
-    created_at: OffsetDateTime,
-    sku: String,
-    name: String,
-    description: String,
-    price: i64,
-    cost: Option<i64>,
-    currency: String,
-    stock: i32,
-    category_id: Option<CategoryId>,
-    is_active: bool,
-    metadata: sqlx::types::Json<Metadata>,
-}
-
-impl From<ProductLine> for NewProduct {
-    fn from(row: ProductLine) -> Self {
-        Self {
-            sku: row.sku,
-            name: row.name,
-            description: row.description,
-            cost: row.cost.map(|cost| Money::from_columns(cost, row.currency.clone())),
-            price: Money::from_columns(row.price, row.currency),
-            stock: row.stock,
-            category_id: row.category_id,
-            is_active: row.is_active,
-            metadata: row.metadata.0,
-        }
-    }
-}
-
 async fn count(tx: &mut TenantTx) -> Result<i64> {
     let many = sqlx::query_scalar!(
         r#"select count(*) as "many!" from products where org_id = $1 and deleted_at is null"#,
@@ -276,9 +223,9 @@ async fn count(tx: &mut TenantTx) -> Result<i64> {
 }
 
 /// In the order in which they were made, which no change of a row changes.
-async fn select_page(tx: &mut TenantTx, after: (OffsetDateTime, Uuid)) -> Result<Vec<ProductLine>> {
+async fn select_page(tx: &mut TenantTx, after: (OffsetDateTime, Uuid)) -> Result<Vec<ProductRow>> {
     let page = sqlx::query_as!(
-        ProductLine,
+        ProductRow,
         r#"select id as "id: _", created_at, sku, name, description, price, cost, currency, stock,
                   category_id as "category_id: _", is_active, metadata as "metadata: _"
            from products where org_id = $1 and deleted_at is null and (created_at, id) > ($2, $3)

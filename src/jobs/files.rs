@@ -57,6 +57,26 @@ impl Format {
     }
 }
 
+/// A file of CSV with a header row.
+#[derive(ToSchema)]
+#[schema(
+    value_type = String,
+    max_length = 1_000_000_000_000_usize,
+    example = "sku,name,price_amount,price_currency\nCOG-1,Cog,1999,EUR\n"
+)]
+#[expect(dead_code, reason = "streamed; this is how it looks")]
+pub struct CsvFile(String);
+
+/// A file with a JSON object a line, each as for `POST /products`.
+#[derive(ToSchema)]
+#[schema(
+    value_type = String,
+    max_length = 1_000_000_000_000_usize,
+    example = "{\"sku\": \"COG-1\", \"name\": \"Cog\", \"price\": {\"amount\": 1999, \"currency\": \"EUR\"}}\n"
+)]
+#[expect(dead_code, reason = "streamed; this is how it looks")]
+pub struct NdjsonFile(String);
+
 /// Where the file of a job is kept.
 pub fn key(org: OrgId, job: JobId) -> storage::Key {
     storage::Key::of(org, job)

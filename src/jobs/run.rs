@@ -107,34 +107,36 @@ impl Run {
     /// Says how far it has come, if `tx` commits: the next attempt begins there. And that it lives: where one transaction
     /// follows another, a heartbeat hardly ever finds the row free.
     pub async fn progress(&self, tx: &mut TenantTx, done: i64, total: Option<i64>) -> Result<(), Broken> {
-        sqlx::query!(
-            "update jobs
-             set done = $3, total = $4, locked_until = clock_timestamp() + make_interval(secs => $5)
-             where org_id = $1 and id = $2",
-            self.job.org.uuid(),
-            self.job.id.uuid(),
-            done,
-            total,
-            LEASE.as_secs_f64()
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
+        self.note(tx, (done, total), None).await
     }
 
     /// The same, and what the next attempt has to know besides.
     pub async fn checkpoint(
         &self,
         tx: &mut TenantTx,
-        (done, total): (i64, Option<i64>),
+        progress: (i64, Option<i64>),
         state: &Value,
     ) -> Result<(), Broken> {
-        self.progress(tx, done, total).await?;
+        self.note(tx, progress, Some(state)).await
+    }
+
+    async fn note(
+        &self,
+        tx: &mut TenantTx,
+        (done, total): (i64, Option<i64>),
+        state: Option<&Value>,
+    ) -> Result<(), Broken> {
         sqlx::query!(
-            "update jobs set state = $3 where org_id = $1 and id = $2",
+            "update jobs
+             set done = $3, total = $4, state = coalesce($5, state),
+                 locked_until = clock_timestamp() + make_interval(secs => $6)
+             where org_id = $1 and id = $2",
             self.job.org.uuid(),
             self.job.id.uuid(),
-            state
+            done,
+            total,
+            state,
+            LEASE.as_secs_f64()
         )
         .execute(&mut **tx)
         .await?;

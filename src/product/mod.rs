@@ -1,5 +1,6 @@
 //! A product as it is made: one at a time by its own room, and by the file.
 
+pub mod rows;
 pub mod sheet;
 
 use crate::{ids::CategoryId, metadata::Metadata, money::Money};

@@ -19,7 +19,7 @@ use crate::{
     ids::{ImportErrorId, JobId},
     jobs::{
         self, Handlers, Job, NewJob,
-        files::{self, Format, Rows},
+        files::{self, CsvFile, Format, NdjsonFile, Rows},
     },
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
@@ -71,26 +71,6 @@ pub struct ImportParams {
     resource: Rows,
 }
 
-/// A file of CSV with a header row.
-#[derive(ToSchema)]
-#[schema(
-    value_type = String,
-    max_length = 1_000_000_000_000_usize,
-    example = "sku,name,price_amount,price_currency\nCOG-1,Cog,1999,EUR\n"
-)]
-#[expect(dead_code, reason = "only described")]
-struct CsvImport(String);
-
-/// A file with a JSON object a line, each as for `POST /products`.
-#[derive(ToSchema)]
-#[schema(
-    value_type = String,
-    max_length = 1_000_000_000_000_usize,
-    example = "{\"sku\": \"COG-1\", \"name\": \"Cog\", \"price\": {\"amount\": 1999, \"currency\": \"EUR\"}}\n"
-)]
-#[expect(dead_code, reason = "only described")]
-struct NdjsonImport(String);
-
 /// What the job is told.
 #[derive(Serialize, Deserialize)]
 struct Args {
@@ -138,7 +118,7 @@ impl Listed for ImportError {
 /// can't be accepted is told of and left out. Whoever asks must be allowed to create and update products now; the job
 /// does it whatever becomes of them.
 #[utoipa::path(post, path = "/imports", tag = "imports", params(ImportParams, IdempotencyKey),
-    request_body(content((CsvImport = "text/csv"), (NdjsonImport = "application/x-ndjson"))),
+    request_body(content((CsvFile = "text/csv"), (NdjsonFile = "application/x-ndjson"))),
     responses((status = 202, description = "The job that works it through.", body = Job),
               (status = 400, description = "A query parameter is unknown or unusable, or the body did not arrive whole."),
               (status = 409, description = "The same key is still at work (`in_flight`)."),

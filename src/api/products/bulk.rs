@@ -183,7 +183,7 @@ impl<'a> Work<'a> {
             Ok(BulkItem::Create(_)) | Err(_) => None,
         });
         let named: Vec<ProductId> = named.collect();
-        let known = if named.is_empty() { Vec::new() } else { store::lock_all(tx, &named).await? };
+        let known = store::lock_all(tx, &named).await?;
         Ok(Self { tx, caller, known: known.into_iter().map(|product| (product.id, product)).collect() })
     }
 
@@ -229,8 +229,7 @@ impl<'a> Work<'a> {
     ) -> Result<()> {
         let creating = std::mem::take(creating);
         let fit: Vec<&NewProduct> = creating.iter().filter_map(|new| new.as_ref().ok()).collect();
-        let made = if fit.is_empty() { Vec::new() } else { store::insert_all(self.tx, &fit).await? };
-        let mut made = made.into_iter();
+        let mut made = store::insert_all(self.tx, &fit).await?.into_iter();
         for new in creating {
             outcomes.push(match new {
                 Ok(_) => {

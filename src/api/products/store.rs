@@ -6,10 +6,11 @@ use crate::{
     ids::{CategoryId, ProductId},
     metadata::Metadata,
     money::Money,
+    product::rows,
     tenancy::TenantTx,
 };
 use sqlx::types::Json;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -113,6 +114,9 @@ pub async fn lock(tx: &mut TenantTx, id: ProductId) -> Result<Option<Product>> {
 
 /// Those of `ids` that there are, locked in the order that everybody locks in.
 pub async fn lock_all(tx: &mut TenantTx, ids: &[ProductId]) -> Result<Vec<Product>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query_as!(
         ProductRow,
@@ -126,60 +130,21 @@ pub async fn lock_all(tx: &mut TenantTx, ids: &[ProductId]) -> Result<Vec<Produc
     Ok(rows.fetch_all(&mut **tx).await?.into_iter().map(Into::into).collect())
 }
 
-/// Each for itself: what one is refused for stands in no other's way. In one statement, and in the order of their
-/// skus, so that two such requests wait for each other in one direction only.
+/// Each for itself: what one is refused for stands in no other's way.
 pub async fn insert_all(tx: &mut TenantTx, new: &[&NewProduct]) -> Result<Vec<Result<Product>>> {
-    let named: Vec<Uuid> = new.iter().filter_map(|new| new.category_id.map(CategoryId::uuid)).collect();
-    let categories = sqlx::query_scalar!(
-        r#"select id as "id: CategoryId" from categories where org_id = $1 and id = any($2) order by id for key share"#,
-        tx.org().uuid(),
-        &named
-    );
-    let categories: HashSet<CategoryId> = categories.fetch_all(&mut **tx).await?.into_iter().collect();
+    let categories = rows::categories_of(tx, new.iter().copied()).await?;
     let has_place = |new: &NewProduct| new.category_id.is_none_or(|id| categories.contains(&id));
-    let ids: Vec<ProductId> = new.iter().map(|_| ProductId::new()).collect();
-    let fit: Vec<(&ProductId, &&NewProduct)> =
-        ids.iter().zip(new).filter(|(_, new)| has_place(new)).collect();
-    let rows = sqlx::query_as!(
-        ProductRow,
-        r#"insert into products (org_id, id, sku, name, description, price, cost, currency, stock, category_id,
-                                 is_active, metadata)
-           select $1, id, sku, name, description, price, cost, currency, stock, category_id, is_active, metadata
-           from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
-                       $9::integer[], $10::uuid[], $11::boolean[], $12::jsonb[])
-                with ordinality as new (id, sku, name, description, price, cost, currency, stock, category_id,
-                                        is_active, metadata, at)
-           order by sku collate "C", at
-           on conflict do nothing
-           returning id as "id: _", sku, name, description, price, cost, currency, stock,
-                     category_id as "category_id: _", is_active, metadata as "metadata: _", version,
-                     created_at, updated_at"#,
-        tx.org().uuid(),
-        &column(&fit, |id, _| id.uuid()),
-        &column(&fit, |_, new| new.sku.clone()),
-        &column(&fit, |_, new| new.name.clone()),
-        &column(&fit, |_, new| new.description.clone()),
-        &column(&fit, |_, new| new.price.amount),
-        &column(&fit, |_, new| new.cost.as_ref().map(|cost| cost.amount)) as _,
-        &column(&fit, |_, new| new.price.currency.as_str().to_owned()),
-        &column(&fit, |_, new| new.stock),
-        &column(&fit, |_, new| new.category_id.map(CategoryId::uuid)) as _,
-        &column(&fit, |_, new| new.is_active),
-        &column(&fit, |_, new| Json(new.metadata.clone())) as _
-    );
-    let mut made: HashMap<ProductId, Product> =
-        rows.fetch_all(&mut **tx).await?.into_iter().map(|row| (row.id, row.into())).collect();
-    let outcome = |(id, new): (&ProductId, &&NewProduct)| match made.remove(id) {
+    let all: Vec<(ProductId, &NewProduct)> = new.iter().map(|new| (ProductId::new(), *new)).collect();
+    let fit: Vec<_> = all.iter().copied().filter(|(_, new)| has_place(new)).collect();
+    let made: Vec<ProductId> = rows::insert_all(tx, &fit).await?.into_iter().collect();
+    let made = lock_all(tx, &made).await?.into_iter().map(|product| (product.id, product));
+    let mut made: HashMap<ProductId, Product> = made.collect();
+    let outcome = |(id, new): (ProductId, &NewProduct)| match made.remove(&id) {
         Some(product) => Ok(product),
         None if has_place(new) => Err(sku_taken()),
         None => Err(no_category()),
     };
-    Ok(ids.iter().zip(new).map(outcome).collect())
-}
-
-/// The values of one column, a row each.
-fn column<T>(rows: &[(&ProductId, &&NewProduct)], value: impl Fn(&ProductId, &NewProduct) -> T) -> Vec<T> {
-    rows.iter().map(|(id, new)| value(id, new)).collect()
+    Ok(all.into_iter().map(outcome).collect())
 }
 
 pub async fn update(tx: &mut TenantTx, product: &Product) -> Result<Product> {
