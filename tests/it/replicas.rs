@@ -215,7 +215,8 @@ async fn lost_data_admits_nothing_twice_and_spares_who_came_later() {
 async fn a_new_version_of_the_tier_keeps_what_was_used_at_every_replica() {
     let fleet = Fleet::start(2, strictly_a_day(10)).await;
     let (acme, globex) = two_orgs(&fleet).await;
-    assert_eq!(passing_everywhere(5, &fleet, &acme.owner).await, [5; 2]);
+    // Which replica admits how many is by what each has leased ahead: one may have to wait for what the other hands back.
+    assert_eq!(passing_until_full(10, &fleet, &acme.owner).await, 10);
     assert_eq!(passing(2, &globex.owner).await, 2);
 
     fleet.set_tier(strictly_a_day(20)).await;
