@@ -49,6 +49,7 @@ impl App {
         tasks.spawn(worker::keep_usage(state.clone(), background.clone()));
         tasks.spawn(worker::keep_accuracy(state.clone(), background.clone()));
         tasks.spawn(worker::keep_key_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_events_numbered(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));

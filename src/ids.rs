@@ -116,6 +116,8 @@ ids! {
     InvitationId = "inv";
     /// A line of an organisation's audit.
     AuditEventId = "aud";
+    /// Something that happened in an organisation: the letters after the prefix are those of the audit's line of it.
+    EventId = "evt";
     /// A simulation of a tier.
     SimulationId = "sim";
     /// A job of an organisation.

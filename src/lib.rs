@@ -17,6 +17,7 @@ pub mod mail;
 pub mod metrics;
 pub mod page;
 pub mod patience;
+pub mod refs;
 pub mod storage;
 pub mod telemetry;
 pub mod trail;
@@ -33,7 +34,10 @@ pub mod authz;
 pub mod decisions;
 pub mod limits;
 
-// 4 means
+// 4 what has happened
+pub mod events;
+
+// 5 means
 pub mod access;
 pub mod account;
 pub mod audit;
@@ -47,24 +51,24 @@ pub mod prefer;
 pub mod product;
 pub mod state;
 
-// 5 hall
+// 6 hall
 pub mod attempt;
 pub mod extract;
 pub mod idempotency;
 pub mod middleware;
 pub mod tiers;
 
-// 6 rooms
+// 7 rooms
 pub mod api;
 pub mod operator;
 
-// 7 the table of contents, and what works besides requests
+// 8 the table of contents, and what works besides requests
 pub mod router;
 pub mod worker;
 
-// 8 the whole
+// 9 the whole
 pub mod app;
 
-// 9 what is run at a terminal
+// 10 what is run at a terminal
 pub mod commands;
 pub mod dev;

@@ -109,6 +109,7 @@ pub struct Asked {
     sort: &'static Sort,
     descending: bool,
     filters: Vec<(&'static Filter, Value)>,
+    only: Option<(&'static str, Vec<String>)>,
     edge: Option<Edge>,
     seal: Seal,
 }
@@ -178,7 +179,13 @@ impl Asked {
         filters.sort_by_key(|(filter, _)| filter.name);
         let seal = Seal::of(key, org, listing, query);
         let edge = cursor.map(|cursor| seal.open(cursor)).transpose()?;
-        Ok(Self { listing, org, limit, sort, descending, filters, edge, seal })
+        Ok(Self { listing, org, limit, sort, descending, filters, only: None, edge, seal })
+    }
+
+    /// The same of those alone whose `column` is one of `words`: what the caller may see of the list.
+    #[must_use]
+    pub fn only(self, column: &'static str, words: Vec<String>) -> Self {
+        Self { only: Some((column, words)), ..self }
     }
 
     /// Runs the list's one statement and answers the page.
@@ -261,6 +268,9 @@ impl Asked {
                 }
             }
             sql.push(")");
+        }
+        if let Some((column, words)) = &self.only {
+            sql.push(" and ").push(column).push(" = any(").push_bind(words.clone()).push(")");
         }
     }
 

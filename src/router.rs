@@ -2,9 +2,9 @@
 
 use crate::{
     api::{
-        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, explain, exports, files, health,
-        imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, search, tiers,
-        user_permissions, users,
+        api_keys, audit_events, auth, categories, decisions, dev_mail, docs, events, explain, exports, files,
+        health, imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, search,
+        tiers, user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -57,6 +57,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         jobs::routes(),
         imports::routes(),
         exports::routes(),
+        events::routes(),
     ];
     let operators = [
         operator::orgs::routes(),

@@ -1,13 +1,14 @@
 //! The audit: who did what in the organisation, kept for good.
 
 use crate::{
-    audit::{self, AuditEvent, AuditRow},
+    audit::{AuditEvent, AuditRow},
     authz::{Action::Read, Resource::AuditEvents},
     error::{OptionExt as _, Result},
     extract::{Json, List, ListParams, Listed, Path, TenantDb},
     ids::{ApiKeyId, AuditEventId, UserId},
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
+    refs,
     tenancy::TenantTx,
 };
 use axum::response::Response;
@@ -45,7 +46,7 @@ impl Listed for AuditEvent {
             Filter {
                 name: "target_id",
                 predicate: "target =",
-                kind: Kind::Name(audit::stored),
+                kind: Kind::Name(refs::stored),
                 about: "Done to this, as `target.id` names it.",
             },
             Filter { name: "created_after", predicate: "at >", kind: Kind::Time, about: "Since." },

@@ -9,12 +9,14 @@ use crate::{
     caller::Caller,
     category::Category,
     error::{Error, OptionExt as _, Result, SqlExt as _},
+    events::{self, Entry},
     extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, Query, TenantDb, View, ViewParams},
     idempotency::{Done, IdempotencyKey, once},
     ids::CategoryId,
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     tenancy::TenantTx,
+    trail::Trail,
 };
 use axum::{
     http::StatusCode,
@@ -22,6 +24,7 @@ use axum::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
@@ -99,12 +102,15 @@ async fn list_categories(db: TenantDb, list: List<Category>) -> Result<Response>
 async fn create_category(
     db: TenantDb,
     caller: Caller,
+    trail: Trail,
     key: Option<IdempotencyKey>,
     Json(new): Json<NewCategory>,
 ) -> Result<Response> {
     let tx = db.begin().await?;
     once(tx, &caller, key, ("create_category", &new), async |tx| {
         let category = insert(tx, &new).await?;
+        let created = Entry::made("category.created", "category", category.id.uuid(), &category);
+        events::record(tx, caller.actor(), &trail, created).await?;
         Ok(Done {
             status: StatusCode::CREATED,
             location: Some(format!("/api/v1/categories/{}", category.id)),
@@ -131,16 +137,21 @@ async fn get_category(db: TenantDb, Path(id): Path<CategoryId>, view: View<Categ
               (status = 409, description = "The name is taken at this place of the tree (`name_taken`).")))]
 async fn update_category(
     db: TenantDb,
+    caller: Caller,
+    trail: Trail,
     Path(id): Path<CategoryId>,
     expected: IfMatch,
     Json(patch): Json<CategoryPatch>,
 ) -> Result<Response> {
     let mut tx = db.begin().await?;
-    expected.check(lock(&mut tx, id).await?.or_not_found()?)?;
+    let before = lock(&mut tx, id).await?.or_not_found()?;
+    expected.check(before.version)?;
     if let Some(Some(parent)) = patch.parent_id {
         refuse_cycle(&mut tx, id, parent).await?;
     }
     let category = update(&mut tx, id, &patch).await?;
+    let updated = Entry::changed("category.updated", "category", id.uuid(), &before, &category);
+    events::record(&mut tx, caller.actor(), &trail, updated).await?;
     tx.commit().await?;
     Ok(tagged(category).into_response())
 }
@@ -157,16 +168,23 @@ async fn update_category(
                                             (`category_in_use`, `name_taken`).")))]
 async fn delete_category(
     db: TenantDb,
+    caller: Caller,
+    trail: Trail,
     Path(id): Path<CategoryId>,
     expected: IfMatch,
     Query(moving): Query<Moving>,
 ) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
-    expected.check(lock(&mut tx, id).await?.or_not_found()?)?;
+    let category = lock(&mut tx, id).await?.or_not_found()?;
+    expected.check(category.version)?;
+    let mut told = json!(category);
     if let Some(to) = moving.move_to {
         move_all(&mut tx, id, to).await?;
+        told["moved_to"] = json!(to);
     }
     delete(&mut tx, id).await?;
+    let deleted = Entry::gone("category.deleted", "category", id.uuid(), &told);
+    events::record(&mut tx, caller.actor(), &trail, deleted).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -202,15 +220,17 @@ async fn select(tx: &mut TenantTx, id: CategoryId) -> Result<Option<Category>> {
     Ok(category.fetch_optional(&mut **tx).await?)
 }
 
-/// Locks the row to the end of the transaction and answers its version. Its key stays free: another category that
+/// The row, locked to the end of the transaction. Its key stays free: another category that
 /// moves below this one checks that it is there, and must not wait for a move that waits for its turn itself.
-async fn lock(tx: &mut TenantTx, id: CategoryId) -> Result<Option<i64>> {
-    let version = sqlx::query_scalar!(
-        "select version from categories where org_id = $1 and id = $2 for no key update",
+async fn lock(tx: &mut TenantTx, id: CategoryId) -> Result<Option<Category>> {
+    let category = sqlx::query_as!(
+        Category,
+        r#"select id as "id: _", name, parent_id as "parent_id: _", version, created_at, updated_at
+           from categories where org_id = $1 and id = $2 for no key update"#,
         tx.org().uuid(),
         id.uuid()
     );
-    Ok(version.fetch_optional(&mut **tx).await?)
+    Ok(category.fetch_optional(&mut **tx).await?)
 }
 
 async fn refuse_cycle(tx: &mut TenantTx, id: CategoryId, parent: CategoryId) -> Result<()> {

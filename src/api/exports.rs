@@ -1,7 +1,6 @@
 //! Exports: an organisation's rows as a file, written by a job and kept for a week.
 
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Create, Read, ReadCost},
         Permission,
@@ -9,6 +8,7 @@ use crate::{
     },
     caller::Caller,
     error::{Error, OptionExt as _, Result},
+    events::{self, Entry},
     extract::{Json, Path, TenantDb},
     idempotency::{Done, IdempotencyKey, once},
     ids::JobId,
@@ -102,7 +102,7 @@ async fn create_export(
         let job = NewJob { kind: KIND, args, unique_key: None, max_attempts: 5 };
         jobs::enqueue_as(tx, Some(caller.actor()), id, job).await?;
         let entry = Entry::new("export.requested", "job", id.uuid().to_string()).after(json!(new));
-        audit::record(tx, caller.actor(), &trail, entry).await?;
+        events::record(tx, caller.actor(), &trail, entry).await?;
         Ok(Done {
             status: StatusCode::ACCEPTED,
             location: Some(format!("/api/v1/jobs/{id}")),

@@ -1,13 +1,13 @@
 //! Jobs: what is still being done for the organisation, and what came of it.
 
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Cancel, Read, Update},
         Resource::Jobs,
     },
     caller::Caller,
     error::{Error, OptionExt as _, Result, SqlExt as _},
+    events::{self, Entry},
     extract::{Action, Json, List, ListParams, Listed, Path, TenantDb},
     ids::JobId,
     jobs::{self, Job, JobRow},
@@ -83,7 +83,7 @@ async fn cancel_job(
         return Err(Error::conflict("finished", "it is over already: there is nothing to cancel"));
     }
     let entry = Entry::new("job.cancelled", "job", id.uuid().to_string());
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+    events::record(&mut tx, caller.actor(), &trail, entry).await?;
     let job = jobs::find(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(Json(job))
@@ -109,7 +109,7 @@ async fn retry_job(
         return Err(Error::conflict("not_failed", "only what has failed or was cancelled can be retried"));
     }
     let entry = Entry::new("job.retried", "job", id.uuid().to_string());
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+    events::record(&mut tx, caller.actor(), &trail, entry).await?;
     let job = jobs::find(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(Json(job))

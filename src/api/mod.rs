@@ -13,6 +13,7 @@ pub mod categories;
 pub mod decisions;
 pub mod dev_mail;
 pub mod docs;
+pub mod events;
 pub mod explain;
 pub mod exports;
 pub mod files;

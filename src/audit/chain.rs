@@ -110,11 +110,11 @@ fn number(number: &Number) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::event::{AuditActor, AuditTarget, hex},
-        *,
+    use super::{super::event::hex, *};
+    use crate::{
+        ids::{AuditEventId, OrgId, UserId},
+        refs::{ActorRef, TargetRef},
     };
-    use crate::ids::{AuditEventId, OrgId, UserId};
     use serde_json::json;
     use time::macros::datetime;
     use uuid::uuid;
@@ -132,12 +132,12 @@ mod tests {
             id: AuditEventId::from_uuid(uuid!("01939a7e-5b3c-7cc1-9d40-3d0d5a3c1f01")),
             org: OrgId::from_uuid(uuid!("01939a7e-5b3c-7cc1-9d40-3d0d5a3c1f02")),
             at: datetime!(2026-11-25 08:10:58.120_5 UTC),
-            actor: AuditActor {
+            actor: ActorRef {
                 kind: "user".to_owned(),
                 id: Some(UserId::from_uuid(uuid!("01939a7e-5b3c-7cc1-9d40-3d0d5a3c1f03")).to_string()),
             },
             action: "member.updated".to_owned(),
-            target: AuditTarget { kind: "tier".to_owned(), id: Some("free".to_owned()) },
+            target: TargetRef { kind: "tier".to_owned(), id: Some("free".to_owned()) },
             before: None,
             after: Some(json!({"roles": ["admin"], "name": "Zoë \"Z\"", "n": 1.0})),
             ip: Some("192.0.2.7".to_owned()),

@@ -35,6 +35,7 @@ words! {
         Jobs = "jobs",
         Imports = "imports",
         Exports = "exports",
+        Events = "events",
         PlatformOrgs = "platform_orgs",
         PlatformTiers = "platform_tiers",
         PlatformOverrides = "platform_overrides",
@@ -152,6 +153,7 @@ impl Permission {
             (Resource::Imports, Create) => "Import by the file what one may create and update.",
             (Resource::Imports, Read) => "See what was wrong with the rows of imports.",
             (Resource::Exports, Create) => "Export into a file what one may see.",
+            (Resource::Events, Read) => "See what happened to what one may see.",
             (Resource::Exports, Read) => "Download exports of what one may see.",
             _ => return None,
         })

@@ -67,6 +67,12 @@ impl<T: Listed> List<T> {
         Self { caller, ..self }
     }
 
+    /// The same list of those alone whose `column` is one of `words`: what the caller may see of it.
+    #[must_use]
+    pub fn only(self, column: &'static str, words: Vec<String>) -> Self {
+        Self { asked: self.asked.only(column, words), ..self }
+    }
+
     /// The page, with the links to those next to it that RFC 8288 clients follow.
     pub fn answer(&self, page: Page<T>) -> Response
     where

@@ -1,7 +1,18 @@
 //! The queue as workers see it: whose turn it is, who is still alive, and what became of an attempt.
 
-use super::run::{Claimed, Run};
-use crate::{db::Pools, error::Result, tenancy::PlatformDb};
+use super::{
+    run::{Claimed, Run},
+    told::{JobStatus, told},
+};
+use crate::{
+    clock::Clock,
+    db::Pools,
+    error::Result,
+    events,
+    ids::{JobId, OrgId},
+    tenancy::{PlatformDb, PlatformTx},
+    trail::Trail,
+};
 use std::time::Duration;
 
 /// Where it is said that there may be something to do.
@@ -24,11 +35,12 @@ pub enum Beat {
 pub struct Queue {
     pools: Pools,
     platform: PlatformDb,
+    clock: Clock,
 }
 
 impl Queue {
-    pub fn new(pools: Pools, platform: PlatformDb) -> Self {
-        Self { pools, platform }
+    pub fn new(pools: Pools, platform: PlatformDb, clock: Clock) -> Self {
+        Self { pools, platform, clock }
     }
 
     /// Takes the next job of the org that has the fewest running, and of those the one that was served longest ago: how
@@ -68,14 +80,14 @@ impl Queue {
                    started_at = clock_timestamp(), locked_until = clock_timestamp() + make_interval(secs => $2)
                from next where j.org_id = next.org_id and j.id = next.id and j.status = 'queued'
                returning j.org_id as "org: _", j.id as "id: _", j.kind, j.args, j.attempts, j.max_attempts,
-                         j.claim as "claim!", j.done, j.state"#,
+                         j.claim as "claim!", j.done, j.state, j.created_by_user, j.created_by_key"#,
             kinds,
             LEASE.as_secs_f64()
         )
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(job.map(|job| Run { pools: self.pools.clone(), job }))
+        Ok(job.map(|job| Run { pools: self.pools.clone(), clock: self.clock.clone(), job }))
     }
 
     /// Says that it is under way. A row that is locked is in a transaction of a living attempt, and left alone.
@@ -112,10 +124,10 @@ impl Queue {
     }
 
     /// Hands on what nobody is heard of any more; how many jobs that were.
-    pub async fn take_back(&self) -> Result<u64> {
+    pub async fn take_back(&self) -> Result<usize> {
         let mut tx = self.platform.begin().await?;
         let taken = sqlx::query!(
-            "update jobs j
+            r#"update jobs j
              set status = case when cancel_requested then 'cancelled' when attempts < max_attempts then 'queued'
                                else 'failed' end,
                  finished_at = case when cancel_requested or attempts >= max_attempts then clock_timestamp() end,
@@ -125,11 +137,15 @@ impl Queue {
              where (org_id, id) in (
                  select org_id, id from jobs where status = 'running' and locked_until < clock_timestamp()
                  for update skip locked
-             )"
+             )
+             returning org_id as "org: OrgId", id as "id: JobId", kind, status as "status: JobStatus", error"#
         );
-        let taken = taken.execute(&mut *tx).await?.rows_affected();
+        let taken = taken.fetch_all(&mut *tx).await?;
+        for job in taken.iter().filter(|job| job.status == JobStatus::Failed) {
+            self.tell_failure(&mut tx, job.org, (job.id, &job.kind), job.error.as_deref()).await?;
+        }
         tx.commit().await?;
-        Ok(taken)
+        Ok(taken.len())
     }
 
     /// Leaves it to whoever comes first, as if it had not been begun.
@@ -154,7 +170,7 @@ impl Queue {
         let doublings = u32::try_from(job.attempts - 1).unwrap_or(0).min(20);
         let wait = (BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF);
         let mut tx = self.platform.begin().await?;
-        sqlx::query!(
+        let ended = sqlx::query!(
             "update jobs
              set status = case when $4 then 'failed' else 'queued' end, error = $5,
                  finished_at = case when $4 then clock_timestamp() end,
@@ -171,7 +187,21 @@ impl Queue {
         )
         .execute(&mut *tx)
         .await?;
+        if over && ended.rows_affected() > 0 {
+            self.tell_failure(&mut tx, job.org, (job.id, &job.kind), Some(why)).await?;
+        }
         tx.commit().await
+    }
+
+    async fn tell_failure(
+        &self,
+        tx: &mut PlatformTx,
+        org: OrgId,
+        (id, kind): (JobId, &str),
+        why: Option<&str>,
+    ) -> Result<()> {
+        let entry = told("job.failed", id, kind, JobStatus::Failed, ("error", why.into()));
+        events::record_by_platform(tx, org, None, &Trail::of_the_house(self.clock.now()), entry).await
     }
 
     pub async fn cancelled(&self, job: &Claimed) -> Result<()> {

@@ -1,11 +1,17 @@
 //! One attempt at a job: its effects happen in transactions that hold its row, so that no other attempt has any.
 
-use super::LEASE;
+use super::{
+    LEASE,
+    told::{JobStatus, told},
+};
 use crate::{
+    clock::Clock,
     db::Pools,
     error::{Error, Result},
+    events::{self, Doer},
     ids::{JobId, OrgId},
     tenancy::{Mode, Status, TenantTx},
+    trail::Trail,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -25,6 +31,15 @@ pub struct Claimed {
     pub done: i64,
     /// And what else they have left for this one.
     pub state: Option<Value>,
+    pub created_by_user: Option<Uuid>,
+    pub created_by_key: Option<Uuid>,
+}
+
+impl Claimed {
+    /// Whoever asked for it, and so does what it does.
+    pub fn by(&self) -> Doer {
+        Doer::in_columns(self.created_by_user, self.created_by_key)
+    }
 }
 
 /// Why an attempt ended without success.
@@ -64,10 +79,16 @@ pub struct Succeeded(());
 
 pub struct Run {
     pub(super) pools: Pools,
+    pub(super) clock: Clock,
     pub job: Claimed,
 }
 
 impl Run {
+    /// Where what it does comes from.
+    pub fn trail(&self) -> Trail {
+        Trail::of_the_house(self.clock.now())
+    }
+
     /// A transaction of the job's org, in which the job is this attempt's until it ends: what is committed in it is
     /// committed by nobody else. Keep it short: whoever cancels the job waits for it.
     ///
@@ -155,6 +176,14 @@ impl Run {
         )
         .execute(&mut *tx)
         .await?;
+        let entry = told(
+            "job.succeeded",
+            self.job.id,
+            &self.job.kind,
+            JobStatus::Succeeded,
+            ("result", result.clone()),
+        );
+        events::record(&mut tx, Doer::SYSTEM, &self.trail(), entry).await?;
         tx.commit().await?;
         Ok(Succeeded(()))
     }

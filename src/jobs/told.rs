@@ -3,11 +3,12 @@
 use crate::{
     authn,
     error::Result,
+    events::Entry,
     ids::{ApiKeyId, JobId, UserId},
     tenancy::TenantTx,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -46,6 +47,19 @@ pub struct Job {
     pub started_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
+}
+
+/// That it has come to an end, as the audit and the events tell it.
+pub(super) fn told(
+    action: &'static str,
+    id: JobId,
+    kind: &str,
+    status: JobStatus,
+    (name, what): (&str, Value),
+) -> Entry {
+    let mut told = json!({"kind": kind, "status": status});
+    told[name] = what;
+    Entry::new(action, "job", id.uuid().to_string()).after(told)
 }
 
 #[derive(Serialize, ToSchema)]

@@ -2,9 +2,9 @@
 
 use super::{Door, Refusable};
 use crate::{
-    audit::{self, Entry},
     authn::Principal,
     error::Error,
+    events::{self, Entry},
     ids::OrgId,
     state::AppState,
     tenancy::PLATFORM,
@@ -54,7 +54,7 @@ pub async fn audited(
     }));
     let recorded = async {
         let mut tx = state.platform.begin().await?;
-        audit::record_by_platform(&mut tx, PLATFORM, Some(&operator), &trail, entry).await?;
+        events::record_by_platform(&mut tx, PLATFORM, Some(&operator), &trail, entry).await?;
         tx.commit().await
     };
     match recorded.await {

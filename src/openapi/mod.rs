@@ -10,6 +10,7 @@ mod headers;
 mod problems;
 mod samples;
 mod unused;
+mod webhooks;
 mod words;
 
 use crate::{error, limits};
@@ -54,6 +55,7 @@ use utoipa::{
         (name = "jobs", description = "What is still being done, and what came of it."),
         (name = "imports", description = "Rows taken in by the file."),
         (name = "exports", description = "Rows given out by the file."),
+        (name = "events", description = "What happened."),
         (name = "operator: orgs", description = "The organisations, for operators."),
         (name = "operator: tiers", description = "The tiers, for operators."),
         (name = "operator: overrides", description = "Exceptions from tiers that end by themselves, for operators."),
@@ -102,6 +104,7 @@ pub fn finish(document: &utoipa::openapi::OpenApi) -> serde_json::Result<Value> 
         answers::complete(operation);
         words::describe(&path, operation);
     }
+    webhooks::announce(&mut document);
     headers::declare(&mut document);
     examples::illustrate(&mut document);
     samples::write(&mut document);

@@ -1,13 +1,13 @@
 //! Organisations, as operators see and steer them.
 
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Read, Update},
         Resource::PlatformOrgs,
     },
     caller::Caller,
     error::{Error, OptionExt as _, Result, SqlExt as _},
+    events::{self, Entry},
     extract::{Json, List, ListParams, Listed, Path},
     ids::OrgId,
     limits::BillingMonth,
@@ -156,7 +156,7 @@ async fn update_platform_org(
     let org = select(&mut tx, id).await?.or_not_found()?;
     for place in [id, PLATFORM] {
         for change in changes(&before, &org, &patch.reason) {
-            audit::record_by_platform(&mut tx, place, Some(caller.actor()), &trail, change).await?;
+            events::record_by_platform(&mut tx, place, Some(caller.actor()), &trail, change).await?;
         }
     }
     tx.commit().await?;

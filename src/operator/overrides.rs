@@ -1,13 +1,13 @@
 //! Overrides: exceptions from a tier's limits for an org, a member or a key, which end by themselves.
 
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Create, Delete, Read},
         Resource::PlatformOverrides,
     },
     caller::Caller,
     error::{Error, OptionExt as _, Result, SqlExt as _},
+    events::{self, Entry},
     extract::{Json, List, ListParams, Listed, Path},
     ids::{ApiKeyId, OrgId, OverrideId, UserId},
     limits::{Fault, Scope, Subject},
@@ -249,7 +249,7 @@ async fn tell(
 ) -> Result<()> {
     for place in [made.org, PLATFORM] {
         let entry = Entry::new(action, "override", made.id.uuid().to_string()).after(json!(made));
-        audit::record_by_platform(tx, place, Some(caller.actor()), trail, entry).await?;
+        events::record_by_platform(tx, place, Some(caller.actor()), trail, entry).await?;
     }
     tx.tell_of_org(made.org).await
 }

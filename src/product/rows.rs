@@ -8,9 +8,10 @@ use crate::{
     money::Money,
     tenancy::TenantTx,
 };
+use serde_json::{Value, json};
 use sqlx::types::Json;
-use std::collections::HashSet;
-use time::OffsetDateTime;
+use std::collections::{HashMap, HashSet};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 /// A product that is there, but for what becomes of it by itself.
@@ -80,17 +81,40 @@ impl Columns {
     }
 }
 
+/// What a product has come to by itself.
+pub struct Stamp {
+    pub id: ProductId,
+    pub version: i64,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+}
+
+/// A product as the audit and the events tell of it: as `GET` answers it to whoever may not see its cost.
+pub fn told(product: &NewProduct, stamp: &Stamp) -> Value {
+    let mut told = json!(product);
+    if let Some(told) = told.as_object_mut() {
+        told.remove("cost");
+        told.insert("id".to_owned(), json!(stamp.id));
+        told.insert("version".to_owned(), json!(stamp.version));
+        for (name, at) in [("created_at", stamp.created_at), ("updated_at", stamp.updated_at)] {
+            told.insert(name.to_owned(), json!(at.format(&Rfc3339).ok()));
+        }
+    }
+    told
+}
+
 /// Makes those whose sku is free, of several with one sku the first, and answers which. In the order of their skus, so
 /// that two who make the same wait for each other in one direction only. Their categories must be there.
 pub async fn insert_all(
     tx: &mut TenantTx,
     products: &[(ProductId, &NewProduct)],
-) -> Result<HashSet<ProductId>> {
+) -> Result<HashMap<ProductId, Stamp>> {
     if products.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
     let columns = Columns::of(products);
-    let made = sqlx::query_scalar!(
+    let made = sqlx::query_as!(
+        Stamp,
         r#"insert into products (org_id, id, sku, name, description, price, cost, currency, stock, category_id,
                                  is_active, metadata)
            select $1, id, sku, name, description, price, cost, currency, stock, category_id, is_active, metadata
@@ -100,7 +124,7 @@ pub async fn insert_all(
                                         is_active, metadata, at)
            order by sku collate "C", at
            on conflict (org_id, sku) where deleted_at is null do nothing
-           returning id as "id: ProductId""#,
+           returning id as "id: _", version, created_at, updated_at"#,
         tx.org().uuid(),
         &columns.ids,
         &columns.skus,
@@ -114,24 +138,29 @@ pub async fn insert_all(
         &columns.active,
         &columns.metadata
     );
-    Ok(made.fetch_all(&mut **tx).await?.into_iter().collect())
+    Ok(made.fetch_all(&mut **tx).await?.into_iter().map(|stamp| (stamp.id, stamp)).collect())
 }
 
 /// Has products that are there, and locked, be like these; their skus stay.
-pub async fn update_all(tx: &mut TenantTx, products: &[(ProductId, &NewProduct)]) -> Result<()> {
+pub async fn update_all(
+    tx: &mut TenantTx,
+    products: &[(ProductId, &NewProduct)],
+) -> Result<HashMap<ProductId, Stamp>> {
     if products.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
     let columns = Columns::of(products);
-    sqlx::query!(
-        "update products p
+    let changed = sqlx::query_as!(
+        Stamp,
+        r#"update products p
          set name = n.name, description = n.description, price = n.price, cost = n.cost, currency = n.currency,
              stock = n.stock, category_id = n.category_id, is_active = n.is_active, metadata = n.metadata,
              version = p.version + 1, updated_at = now()
          from unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::int[],
                      $9::uuid[], $10::bool[], $11::jsonb[])
               n (id, name, description, price, cost, currency, stock, category_id, is_active, metadata)
-         where p.org_id = $1 and p.id = n.id",
+         where p.org_id = $1 and p.id = n.id
+         returning p.id as "id: _", p.version, p.created_at, p.updated_at"#,
         tx.org().uuid(),
         &columns.ids,
         &columns.names,
@@ -143,10 +172,8 @@ pub async fn update_all(tx: &mut TenantTx, products: &[(ProductId, &NewProduct)]
         &columns.categories as _,
         &columns.active,
         &columns.metadata
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    );
+    Ok(changed.fetch_all(&mut **tx).await?.into_iter().map(|stamp| (stamp.id, stamp)).collect())
 }
 
 /// Of the categories that products name those that there are, which stay to the end of the transaction.

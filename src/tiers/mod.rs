@@ -9,9 +9,9 @@ pub use diff::{FieldDiff, PolicyDiff, TierDiff};
 pub use store::{Touched, lock, select, select_all, tell_replicas, touched};
 
 use crate::{
-    audit::{self, Entry},
     authn::Actor,
     error::{Error, Result},
+    events::{self, Entry},
     limits::{Fault, Policy, Tier as LimitTier, lowered},
     tenancy::{
         PLATFORM, PlatformTx,
@@ -128,7 +128,7 @@ pub async fn create(tx: &mut PlatformTx, by: &By<'_>, slug: &str, content: &Cont
     let tier = store::insert(tx, slug, version, content, by.trail.at).await?;
     store::keep(tx, by, slug, version, content, by.trail.at).await?;
     let entry = Entry::new("tier.created", "tier", slug).after(explained(content.audited(version), by));
-    audit::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await?;
+    events::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await?;
     Ok(tier)
 }
 
@@ -167,7 +167,7 @@ pub async fn change(
     };
     let entry =
         Entry::new(action, "tier", slug).before(current.content.audited(current.version)).after(after);
-    audit::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await?;
+    events::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await?;
     if let Some(at) = effective_at {
         let told = lowering(current, content, at, by.reason);
         tell_orgs(tx, by, slug, "limits.lowering_announced", told).await?;
@@ -184,7 +184,7 @@ pub async fn withdraw(tx: &mut PlatformTx, by: &By<'_>, current: &Tier) -> Resul
     take_back(tx, by, current, announced).await?;
     let entry = Entry::new("tier.announcement_withdrawn", "tier", &current.slug)
         .before(announced.content.audited(announced.version));
-    audit::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await?;
+    events::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await?;
     store::unannounce(tx, &current.slug, by.trail.at).await
 }
 
@@ -204,7 +204,7 @@ pub async fn delete(tx: &mut PlatformTx, by: &By<'_>, current: &Tier) -> Result<
     if !by.reason.is_empty() {
         entry = entry.after(explained(json!({}), by));
     }
-    audit::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await
+    events::record_by_platform(tx, PLATFORM, by.operator, by.trail, entry).await
 }
 
 /// # Errors
@@ -250,7 +250,7 @@ async fn tell_orgs(
 ) -> Result<()> {
     if let Some((before, after)) = told {
         let entry = Entry::new(action, "tier", slug).before(before).after(after);
-        audit::record_on_tier(tx, slug, by.operator, by.trail, entry).await?;
+        events::record_on_tier(tx, slug, by.operator, by.trail, entry).await?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub async fn run_jobs(state: AppState, handlers: Handlers, workers: u32, until: 
     if kinds.is_empty() || workers == 0 {
         return;
     }
-    let queue = Queue::new(state.pools.clone(), state.platform.clone());
+    let queue = Queue::new(state.pools.clone(), state.platform.clone(), state.clock.clone());
     let bell = Arc::new(Notify::new());
     let mut working = JoinSet::new();
     for _ in 0..workers {

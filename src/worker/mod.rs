@@ -1,6 +1,7 @@
 //! What works besides requests.
 
 mod audit;
+mod events;
 mod jobs;
 mod limits;
 mod mail;
@@ -11,6 +12,7 @@ mod sweep;
 mod write_down;
 
 pub use audit::{keep_audit_sealed, seal_audit};
+pub use events::{keep_events_numbered, number_events};
 pub use jobs::run_jobs;
 pub use limits::keep_limits;
 pub use mail::send_mail;

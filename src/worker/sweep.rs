@@ -4,6 +4,7 @@
 use crate::{
     bus, decisions,
     error::Result,
+    events::{self, Entry},
     ids::{FileId, JobId, OrgId},
     jobs::files,
     limits::{self, record},
@@ -13,6 +14,7 @@ use crate::{
     trail::Trail,
 };
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::{
     task::{JoinError, spawn_blocking},
     time::{MissedTickBehavior, interval},
@@ -23,6 +25,8 @@ use uuid::Uuid;
 /// Each sweep of the limiter walks a 64th of it.
 const LIMITS: Duration = Duration::from_millis(150);
 const ROWS: Duration = Duration::from_mins(10);
+/// How long one can ask for what happened; the audit keeps it for good.
+const EVENTS: time::Duration = time::Duration::days(30);
 /// How long one can look up what became of a mail.
 const MAILS: Duration = Duration::from_hours(7 * 24);
 
@@ -68,12 +72,30 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     limits::sweep_accuracy(&mut tx, at).await?;
     record::sweep(&mut tx, &state.config.decisions, at).await?;
     sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;
-    purge_products(&mut tx).await?;
+    sweep_events(&mut tx, at).await?;
+    purge_products(&mut tx, &Trail::of_the_house(at)).await?;
     tx.commit().await?;
     sweep_files(state).await?;
     sweep_job_files(state).await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
+}
+
+/// Org by org, as the index has them.
+async fn sweep_events(tx: &mut PlatformTx, now: OffsetDateTime) -> Result<()> {
+    sqlx::query!(
+        "with old as (
+             select o.id as org_id, e.id
+             from orgs o, lateral (
+                 select id from events where org_id = o.id and seq is not null and at < $1 order by at limit 10000
+             ) e
+         )
+         delete from events e using old where e.org_id = old.org_id and e.id = old.id",
+        now - EVENTS
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// How many files are deleted each time.
@@ -147,9 +169,9 @@ async fn sweep_job_files(state: &AppState) -> Result<()> {
 
 /// Of a product that was deleted 30 days ago nothing stays but what orders name: its row, emptied. Org by org, as the
 /// index has them, and not too many at a time.
-async fn purge_products(tx: &mut PlatformTx) -> Result<()> {
-    sqlx::query!(
-        "with due as (
+async fn purge_products(tx: &mut PlatformTx, trail: &Trail) -> Result<()> {
+    let purged = sqlx::query!(
+        r#"with due as (
              select o.id as org_id, d.id,
                     exists (select from order_lines l where l.org_id = o.id and l.product_id = d.id) as is_named
              from orgs o, lateral (
@@ -166,11 +188,16 @@ async fn purge_products(tx: &mut PlatformTx) -> Result<()> {
          ),
          unshown as (
              delete from product_images i using due where i.org_id = due.org_id and i.product_id = due.id
+         ),
+         gone as (
+             delete from products p using due where p.org_id = due.org_id and p.id = due.id and not due.is_named
          )
-         delete from products p using due where p.org_id = due.org_id and p.id = due.id and not due.is_named"
-    )
-    .execute(&mut **tx)
-    .await?;
+         select org_id as "org: OrgId", id from due"#
+    );
+    for product in purged.fetch_all(&mut **tx).await? {
+        let entry = Entry::new("product.purged", "product", product.id.to_string());
+        events::record_by_platform(tx, product.org, None, trail, entry).await?;
+    }
     Ok(())
 }
 

@@ -3,13 +3,15 @@
 use super::{
     isolation::make,
     support::{
-        ACCEPT, AuthenticatorApp, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp, import, png,
-        upload,
+        ACCEPT, AuthenticatorApp, Database, Document, Operation, Org, PASSWORD, Persona, Reply, TestApp, cog,
+        import, labour, png, product, until, upload,
     },
 };
-use serde_json::json;
+use insula::{ids::ProductId, worker};
+use serde_json::{Value, json};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
 
 /// Operations that change something and are not in the audit, and why not.
 const NOT_RECORDED: [(&str, &str); 7] = [
@@ -22,17 +24,34 @@ const NOT_RECORDED: [(&str, &str); 7] = [
     ("POST /api/v1/me/totp", "begins what is recorded once it is confirmed"),
 ];
 
-/// Of these the events are issue 7's.
-const LATER: [&str; 3] = ["/api/v1/categories", "/api/v1/products", "/api/v1/orders"];
+/// What transactions write without a line of the audit and an event beside, and why.
+const UNTOLD: [(&str, &str); 15] = [
+    ("api_keys", "when a key was used last"),
+    ("audit_events", "the platform's own, which nobody listens to"),
+    ("audit_events audit_heads", "sealing"),
+    ("audit_events control_log", "the platform's own, which nobody listens to"),
+    ("audit_events refresh_tokens", "of people without an organisation: who would be told?"),
+    ("control_log members org_control", "the tests' own way to make members"),
+    ("event_heads events", "numbering"),
+    ("job_files", "that a file may come: the job is told when it is enqueued"),
+    ("jobs", "whose turn it is, and how far it has come; and the tests' own way to make jobs"),
+    ("loose_files", "that bytes may be left: the file is told when it is one"),
+    ("mails", "that a mail was sent"),
+    ("org_control", "the tests' own way to a tier"),
+    ("permission_uses", "what was used"),
+    ("refresh_tokens", "a session goes on"),
+    ("usage_minutes", "what was asked for"),
+];
 
 #[tokio::test]
 async fn every_operation_that_changes_something_is_recorded_or_named_here() {
-    let app = TestApp::start().await;
+    let database = Database::new().await;
+    database.watch().await;
+    let app = TestApp::start_on(database, "").await;
     let document = Document::of(&app).await;
     let mut tried = 0;
     for operation in document.operations() {
-        let later = LATER.iter().any(|collection| operation.path.starts_with(collection));
-        if operation.method == "get" || later {
+        if operation.method == "get" {
             continue;
         }
         let reply = succeed(&app, &operation).await;
@@ -56,6 +75,43 @@ async fn every_operation_that_changes_something_is_recorded_or_named_here() {
         tried += 1;
     }
     assert!(tried >= 10, "tried {tried}");
+    work_and_sweep(&app).await;
+    let untold = app.database.written_untold().await;
+    assert_eq!(
+        untold,
+        UNTOLD.map(|(table, _)| table),
+        "what a transaction changes is told in it, or named here"
+    );
+}
+
+/// What is done besides requests.
+async fn work_and_sweep(app: &TestApp) {
+    let owner = app.org().await.owner;
+    let order = make(app, &owner, "", "/api/v1/orders").await;
+    let sold = owner.get(&order).await.expect(200)["lines"][0]["product_id"].clone();
+    owner.delete(&format!("/api/v1/products/{}", sold.as_str().unwrap())).await.expect(204);
+    owner.delete(&make(app, &owner, "", "/api/v1/products").await).await.expect(204);
+    let age = "set session_replication_role = replica; \
+               update products set deleted_at = deleted_at - interval '31 days'";
+    app.database.run(age).await;
+    let rows = format!("{}\n{}\n", product("A", 1), product("A", 2));
+    let asked = import(&owner, "application/x-ndjson", rows).await;
+    asked.expect(202);
+    let _work = labour::work_for_real(app);
+    until("the import is done", async || {
+        owner.get(asked.header("location")).await.expect(200)["status"] == "succeeded"
+    })
+    .await;
+    worker::sweep_rows(&app.state).await.unwrap();
+    let purged = format!(
+        "select count(*) from events where type = 'product.purged' and target = '{}'",
+        uuid_in(&sold)
+    );
+    assert_eq!(app.database.count(purged).await, 1, "what orders name is purged as well");
+}
+
+fn uuid_in(product: &Value) -> Uuid {
+    product.as_str().unwrap().parse::<ProductId>().unwrap().uuid()
 }
 
 /// Has an operation done, by somebody who may.
@@ -154,7 +210,51 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
             let rotation = json!({"reason": "a drill", "force": true});
             operation.call_with(&app.operator().await, path, Some(rotation)).await
         }
+        _ if SHOP.iter().any(|collection| path.starts_with(collection)) => {
+            in_the_shop(app, operation, owner).await
+        }
         _ if operation.is_public() => operation.call(&app.anon(), path).await,
+        _ => operation.call(owner, &of_own(app, operation, owner).await).await,
+    }
+}
+
+const SHOP: [&str; 3] = ["/api/v1/categories", "/api/v1/products", "/api/v1/orders"];
+
+async fn in_the_shop(app: &TestApp, operation: &Operation<'_>, owner: &Persona) -> Reply {
+    let (name, path) = (operation.to_string(), operation.path);
+    match name.as_str() {
+        "POST /api/v1/orders" => {
+            let product = owner.post("/api/v1/products", cog()).await.expect(201);
+            owner.post(path, json!({"lines": [{"product_id": product["id"], "quantity": 1}]})).await
+        }
+        "POST /api/v1/orders/{id}/fulfil" | "POST /api/v1/orders/{id}/refund" => {
+            let order = make(app, owner, &name, "/api/v1/orders").await;
+            owner.post(&format!("{order}/pay"), json!({})).await.expect(200);
+            owner.post(&path.replace("/api/v1/orders/{id}", &order), json!({})).await
+        }
+        "POST /api/v1/products" => owner.post(path, cog()).await,
+        "POST /api/v1/categories" => owner.post(path, json!({"name": "Tools"})).await,
+        "POST /api/v1/products/{id}/restore" => {
+            let product = make(app, owner, &name, "/api/v1/products").await;
+            owner.delete(&product).await.expect(204);
+            owner.post(&format!("{product}/restore"), json!({})).await
+        }
+        "POST /api/v1/products/{id}/images" => {
+            let product = make(app, owner, &name, "/api/v1/products").await;
+            owner.post(&format!("{product}/images"), json!({"file_id": owner.picture().await["id"]})).await
+        }
+        "PATCH /api/v1/products/{id}/images/{image_id}"
+        | "DELETE /api/v1/products/{id}/images/{image_id}" => {
+            let image = make(app, owner, &name, "/api/v1/products/{id}/images").await;
+            operation
+                .call_with(owner, &image, (operation.method == "patch").then(|| json!({"alt": "A cog"})))
+                .await
+        }
+        "PATCH /api/v1/products/{id}" | "PATCH /api/v1/categories/{id}" => {
+            operation
+                .call_with(owner, &of_own(app, operation, owner).await, Some(json!({"name": "Renamed"})))
+                .await
+        }
         _ => operation.call(owner, &of_own(app, operation, owner).await).await,
     }
 }

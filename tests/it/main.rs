@@ -25,6 +25,7 @@ mod decisions;
 mod dev_server;
 mod doors;
 mod email;
+mod events;
 mod examples;
 mod explain;
 mod exports;

@@ -4,7 +4,6 @@ mod store;
 
 use super::given;
 use crate::{
-    audit::{self, Entry},
     authn::api_key::{KeyMode, NewKey},
     authz::{
         Action::{Create, Delete, Read, Update},
@@ -13,6 +12,7 @@ use crate::{
     },
     caller::Caller,
     error::{Error, Flaw, OptionExt as _, Result},
+    events::{self, Entry},
     extract::{FreshlySignedIn, Json, List, ListParams, Listed, Path, SignedIn, TenantDb},
     idempotency::IdempotencyKey,
     ids::{ApiKeyId, UserId},
@@ -265,7 +265,7 @@ async fn update_api_key(
     let [was, is] = [&before, &after].map(|key| json!({"name": key.name, "allowed_ips": key.allowed_ips}));
     if was != is {
         let entry = Entry::new("api_key.updated", "api_key", id.uuid().to_string()).before(was).after(is);
-        audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+        events::record(&mut tx, caller.actor(), &trail, entry).await?;
         store::tell(&mut tx, id).await?;
     }
     tx.commit().await?;
@@ -291,7 +291,7 @@ async fn revoke_api_key(
         store::revoke(&mut tx, id, trail.at).await?;
         let entry = Entry::new("api_key.revoked", "api_key", id.uuid().to_string())
             .before(json!({"name": key.name, "prefix": key.prefix, "scopes": key.scopes}));
-        audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+        events::record(&mut tx, caller.actor(), &trail, entry).await?;
         store::tell(&mut tx, id).await?;
     }
     tx.commit().await?;
@@ -348,7 +348,7 @@ async fn rotate_api_key(
         let entry = Entry::new("api_key.rotated", "api_key", id.uuid().to_string())
             .before(json!({"expires_at": told(old.expires_at)}))
             .after(json!({"expires_at": told(ends_at), "rotated_to": created.api_key.id}));
-        audit::record(tx, caller.actor(), &trail, entry).await?;
+        events::record(tx, caller.actor(), &trail, entry).await?;
         if let Some(claim) = claim {
             claim.made(tx, &created.location(), &created.api_key.id.to_string()).await?;
         }
@@ -414,7 +414,7 @@ async fn create(
         "expires_at": told(api_key.expires_at),
         "rotated_from": api_key.rotated_from,
     }));
-    audit::record(tx, caller.actor(), trail, entry).await?;
+    events::record(tx, caller.actor(), trail, entry).await?;
     Ok(CreatedApiKey { api_key, key: key.text })
 }
 

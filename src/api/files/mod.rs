@@ -8,13 +8,13 @@ mod store;
 mod upload;
 
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Create, Delete, Read},
         Resource::Files,
     },
     caller::Caller,
     error::{OptionExt as _, Result},
+    events::{self, Entry},
     extract::{Form, Json, List, ListParams, Listed, Path, TenantDb},
     file_links::FileLinks,
     ids::{FileId, OrgId},
@@ -207,7 +207,7 @@ async fn delete_file(
     let file = store::delete(&mut tx, id).await?.or_not_found()?;
     store::loosen(&mut tx, id, trail.at).await?;
     let entry = Entry::new("file.deleted", "file", id.uuid().to_string()).before(told(&file));
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+    events::record(&mut tx, caller.actor(), &trail, entry).await?;
     tx.commit().await?;
     forget(&state, &Key::of(caller.org(), id)).await;
     Ok(StatusCode::NO_CONTENT)
@@ -224,7 +224,7 @@ async fn keep(
     let mut tx = db.begin().await?;
     let file = store::insert(&mut tx, id, caller.actor(), received).await?;
     let entry = Entry::new("file.created", "file", id.uuid().to_string()).after(told(&file));
-    audit::record(&mut tx, caller.actor(), trail, entry).await?;
+    events::record(&mut tx, caller.actor(), trail, entry).await?;
     tx.commit().await?;
     Ok(file)
 }

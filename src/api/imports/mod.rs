@@ -6,7 +6,7 @@ mod run;
 mod store;
 
 use crate::{
-    audit::{self, Entry},
+    audit::hex,
     authz::{
         Action::{Create, Read, ReadCost, Update},
         Permission,
@@ -14,6 +14,7 @@ use crate::{
     },
     caller::Caller,
     error::{Error, OptionExt as _, Problem, Result},
+    events::{self, Entry},
     extract::{List, ListParams, Listed, Path, Query, TenantDb},
     idempotency::{Done, IdempotencyKey, once},
     ids::{ImportErrorId, JobId},
@@ -152,13 +153,13 @@ async fn create_import(
         let (tx, caller) = db.begin_as().await?;
         check(&caller)?;
         let args = Args { format, bytes, costs: caller.exercise(READ_COST) };
-        let request = json!({"resource": asked.resource, "format": format, "sha256": audit::hex(&digest)});
+        let request = json!({"resource": asked.resource, "format": format, "sha256": hex(&digest)});
         once(tx, &caller, key, ("create_import", &request), async |tx| {
             let args = serde_json::to_value(&args).map_err(|error| Error::Internal(error.into()))?;
             let job = NewJob { kind: KIND, args, unique_key: None, max_attempts: 20 };
             jobs::enqueue_as(tx, Some(caller.actor()), id, job).await?;
             let entry = Entry::new("import.requested", "job", id.uuid().to_string()).after(request.clone());
-            audit::record(tx, caller.actor(), &trail, entry).await?;
+            events::record(tx, caller.actor(), &trail, entry).await?;
             let body = jobs::find(tx, id).await?.or_not_found()?;
             enqueued = true;
             Ok(Done {

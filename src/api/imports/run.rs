@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     error::Flaw,
+    events,
     jobs::{Broken, Run, Succeeded, files, files::Format},
     storage::Storage,
 };
@@ -73,6 +74,7 @@ pub async fn import(run: Run, storage: Storage) -> Result<Succeeded, Broken> {
                 }
                 continue;
             };
+            events::record_all(&mut tx, run.job.by(), &run.trail(), applied.told).await?;
             let failed = i64::try_from(applied.flaws.len()).unwrap_or(i64::MAX);
             next.created += applied.created;
             next.updated += applied.updated;

@@ -3,6 +3,7 @@
 use super::rows::Row;
 use crate::{
     error::{Flaw, Result},
+    events::Entry,
     ids::{CategoryId, ImportErrorId, JobId, ProductId},
     product::{
         NewProduct,
@@ -21,13 +22,16 @@ pub struct Applied {
     pub updated: i64,
     pub unchanged: i64,
     pub flaws: Vec<(i64, Flaw)>,
+    /// What happened to products.
+    pub told: Vec<Entry>,
 }
 
 struct Known {
     /// None of what is yet to be made.
     id: Option<ProductId>,
     product: NewProduct,
-    has_changed: bool,
+    /// How it was, where it has changed since.
+    before: Option<NewProduct>,
 }
 
 /// Has the rows be there, as if one after the other. None where somebody else has made one of them meanwhile: nothing of
@@ -44,7 +48,7 @@ pub async fn apply(tx: &mut TenantTx, rows: &[Row], sees_costs: bool) -> Result<
         match known.get_mut(&row.product.sku) {
             None => {
                 applied.created += 1;
-                let new = Known { id: None, product: row.product.clone(), has_changed: false };
+                let new = Known { id: None, product: row.product.clone(), before: None };
                 known.insert(row.product.sku.clone(), new);
             }
             Some(found) => match over(&found.product, row, sees_costs) {
@@ -52,8 +56,8 @@ pub async fn apply(tx: &mut TenantTx, rows: &[Row], sees_costs: bool) -> Result<
                 Ok(product) if product == found.product => applied.unchanged += 1,
                 Ok(product) => {
                     applied.updated += 1;
-                    found.product = product;
-                    found.has_changed = true;
+                    let before = std::mem::replace(&mut found.product, product);
+                    found.before.get_or_insert(before);
                 }
             },
         }
@@ -63,17 +67,31 @@ pub async fn apply(tx: &mut TenantTx, rows: &[Row], sees_costs: bool) -> Result<
     let in_order = rows.iter().map(|row| &row.product.sku).filter(|sku| seen.insert(*sku));
     let touched = in_order.filter_map(|sku| known.get(sku));
     let (mut new, mut changed) = (Vec::new(), Vec::new());
-    for Known { id, product, has_changed } in touched {
-        match id {
-            None => new.push((ProductId::new(), product)),
-            Some(id) if *has_changed => changed.push((*id, product)),
-            Some(_) => {}
+    let mut were = Vec::new();
+    for Known { id, product, before } in touched {
+        match (id, before) {
+            (None, _) => new.push((ProductId::new(), product)),
+            (Some(id), Some(before)) => {
+                changed.push((*id, product));
+                were.push(before);
+            }
+            (Some(_), None) => {}
         }
     }
-    if rows::insert_all(tx, &new).await?.len() < new.len() {
+    let made = rows::insert_all(tx, &new).await?;
+    if made.len() < new.len() {
         return Ok(None);
     }
-    rows::update_all(tx, &changed).await?;
+    for (id, product) in new {
+        let told = made.get(&id).map(|stamp| rows::told(product, stamp));
+        applied.told.push(Entry::made("product.created", "product", id.uuid(), &told));
+    }
+    let stamps = rows::update_all(tx, &changed).await?;
+    for ((id, product), before) in changed.into_iter().zip(were) {
+        let told = |product| stamps.get(&id).map(|stamp| rows::told(product, stamp));
+        let entry = Entry::changed("product.updated", "product", id.uuid(), &told(before), &told(product));
+        applied.told.push(entry);
+    }
     Ok(Some(applied))
 }
 
@@ -128,7 +146,7 @@ async fn select(tx: &mut TenantTx, rows: &[Row]) -> Result<HashMap<String, Known
     );
     let known = found.fetch_all(&mut **tx).await?.into_iter().map(|row| {
         let (id, product) = (Some(row.id), NewProduct::from(row));
-        (product.sku.clone(), Known { id, product, has_changed: false })
+        (product.sku.clone(), Known { id, product, before: None })
     });
     Ok(known.collect())
 }

@@ -3,7 +3,6 @@
 mod store;
 
 use crate::{
-    audit::{self, Entry},
     authn::opaque::OpaqueToken,
     authz::{
         Action::{Create, Delete, Read, Update},
@@ -11,6 +10,7 @@ use crate::{
         guard,
     },
     error::{Error, Flaw, OptionExt as _, Result},
+    events::{self, Entry},
     extract::{Action, Json, List, ListParams, Listed, Path, SignedIn, TenantDb, Turn},
     ids::{InvitationId, UserId},
     mail::Template,
@@ -264,5 +264,5 @@ async fn record(turn: &mut Turn, trail: &Trail, action: &'static str, invitation
         "invitation.revoked" => entry.before(about),
         _ => entry.after(about),
     };
-    audit::record(&mut turn.tx, turn.caller.actor(), trail, entry).await
+    events::record(&mut turn.tx, turn.caller.actor(), trail, entry).await
 }

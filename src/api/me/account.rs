@@ -2,11 +2,11 @@
 
 use crate::{
     account::{Org, User},
-    audit::{AuditTarget, named},
     authn::password::not_endless,
     error::{Error, OptionExt as _, Result},
     extract::{FreshlySignedIn, Json, SignedIn},
     ids::{ApiKeyId, AuditEventId, OrgId, RequestId, SessionId},
+    refs::TargetRef,
     state::AppState,
     tenancy::gate::{
         self, Deleted, ExportedApiKey, ExportedEvent, ExportedPerson, ExportedSession, Membership,
@@ -109,7 +109,7 @@ pub struct OwnEvent {
     pub at: OffsetDateTime,
     #[schema(example = "session.started", max_length = 100)]
     pub action: String,
-    pub target: AuditTarget,
+    pub target: TargetRef,
     #[schema(example = "192.0.2.7", max_length = 45)]
     pub ip: Option<String>,
     pub request_id: Option<RequestId>,
@@ -237,7 +237,7 @@ impl From<ExportedApiKey> for OwnApiKey {
 impl From<ExportedEvent> for OwnEvent {
     fn from(event: ExportedEvent) -> Self {
         let ExportedEvent { org, id, at, action, target_type, target, ip, request_id } = event;
-        let target = AuditTarget { id: target.map(|id| named(&target_type, id)), kind: target_type };
+        let target = TargetRef::of(target_type, target);
         Self { org, id, at, action, target, ip, request_id }
     }
 }

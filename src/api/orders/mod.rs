@@ -14,6 +14,7 @@ use crate::{
     },
     caller::Caller,
     error::{Error, OptionExt as _, Problem, Result},
+    events::{self, Entry},
     extract::{Action, ETag, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View, ViewParams},
     idempotency::{Done, IdempotencyKey, once},
     ids::{OrderId, ProductId},
@@ -21,6 +22,7 @@ use crate::{
     middleware::TenantRoutes,
     money::{Money, Sum},
     page::{Filter, Kind, Listing, Page, Sort},
+    trail::Trail,
 };
 use axum::{
     http::StatusCode,
@@ -28,6 +30,7 @@ use axum::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -180,12 +183,15 @@ async fn list_orders(db: TenantDb, list: List<Order>) -> Result<Response> {
 async fn place_order(
     db: TenantDb,
     caller: Caller,
+    trail: Trail,
     key: IdempotencyKey,
     Json(new): Json<NewOrder>,
 ) -> Result<Response> {
     let tx = db.begin().await?;
     once(tx, &caller, Some(key), ("place_order", &new), async |tx| {
         let order = store::place(tx, caller.actor(), &new).await?;
+        let placed = Entry::made("order.placed", "order", order.id.uuid(), &order);
+        events::record(tx, caller.actor(), &trail, placed).await?;
         Ok(Done {
             status: StatusCode::CREATED,
             location: Some(format!("/api/v1/orders/{}", order.id)),
@@ -211,20 +217,26 @@ async fn get_order(db: TenantDb, Path(id): Path<OrderId>, view: View<Order>) -> 
               (status = 412, description = "It has changed since the version that If-Match names.")))]
 async fn update_order(
     db: TenantDb,
+    caller: Caller,
+    trail: Trail,
     Path(id): Path<OrderId>,
     expected: Option<IfMatch>,
     Json(patch): Json<OrderPatch>,
 ) -> Result<Response> {
     let mut tx = db.begin().await?;
-    let order = store::lock(&mut tx, id).await?.or_not_found()?;
-    expected.map_or(Ok(()), |expected| expected.check(order.version))?;
-    let metadata = order
+    let before = store::lock(&mut tx, id).await?.or_not_found()?;
+    expected.map_or(Ok(()), |expected| expected.check(before.version))?;
+    let was = json!({"note": before.note, "metadata": before.metadata});
+    let metadata = before
         .metadata
         .0
         .patched(&patch.metadata.unwrap_or_default())
         .map_err(|error| Error::invalid("/metadata", "invalid", error.message()))?;
-    store::update(&mut tx, id, &patch.note.unwrap_or(order.note), &metadata).await?;
+    store::update(&mut tx, id, &patch.note.unwrap_or(before.note), &metadata).await?;
     let order = store::select(&mut tx, id).await?.or_not_found()?;
+    let is = json!({"note": order.note, "metadata": order.metadata});
+    let updated = Entry::changed("order.updated", "order", id.uuid(), &was, &is).whole(&order);
+    events::record(&mut tx, caller.actor(), &trail, updated).await?;
     tx.commit().await?;
     Ok(tagged(order).into_response())
 }
@@ -237,11 +249,12 @@ async fn update_order(
                                             same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn pay_order(
     db: TenantDb,
+    trail: Trail,
     Path(id): Path<OrderId>,
     key: Option<IdempotencyKey>,
     _: Action,
 ) -> Result<Response> {
-    advance(&db, id, key, Move::Pay).await
+    advance(&db, &trail, id, key, Move::Pay).await
 }
 
 /// Mark an order as fulfilled
@@ -252,11 +265,12 @@ async fn pay_order(
                                             same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn fulfil_order(
     db: TenantDb,
+    trail: Trail,
     Path(id): Path<OrderId>,
     key: Option<IdempotencyKey>,
     _: Action,
 ) -> Result<Response> {
-    advance(&db, id, key, Move::Fulfil).await
+    advance(&db, &trail, id, key, Move::Fulfil).await
 }
 
 /// Cancel an order
@@ -271,11 +285,12 @@ async fn fulfil_order(
                                             same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn cancel_order(
     db: TenantDb,
+    trail: Trail,
     Path(id): Path<OrderId>,
     key: Option<IdempotencyKey>,
     _: Action,
 ) -> Result<Response> {
-    advance(&db, id, key, Move::Cancel).await
+    advance(&db, &trail, id, key, Move::Cancel).await
 }
 
 /// Refund an order
@@ -288,11 +303,12 @@ async fn cancel_order(
                                             same key is still at work (`illegal_transition`, `in_flight`).")))]
 async fn refund_order(
     db: TenantDb,
+    trail: Trail,
     Path(id): Path<OrderId>,
     key: Option<IdempotencyKey>,
     _: Action,
 ) -> Result<Response> {
-    advance(&db, id, key, Move::Refund).await
+    advance(&db, &trail, id, key, Move::Refund).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -316,6 +332,15 @@ impl Move {
         }
     }
 
+    const fn event(self) -> &'static str {
+        match self {
+            Self::Pay => "order.paid",
+            Self::Fulfil => "order.fulfilled",
+            Self::Cancel => "order.cancelled",
+            Self::Refund => "order.refunded",
+        }
+    }
+
     /// Where it leads, where it is lawful.
     fn from(self, status: OrderStatus) -> Option<OrderStatus> {
         use OrderStatus::{Cancelled, Fulfilled, Paid, Placed, Refunded};
@@ -329,19 +354,28 @@ impl Move {
     }
 }
 
-async fn advance(db: &TenantDb, id: OrderId, key: Option<IdempotencyKey>, step: Move) -> Result<Response> {
+async fn advance(
+    db: &TenantDb,
+    trail: &Trail,
+    id: OrderId,
+    key: Option<IdempotencyKey>,
+    step: Move,
+) -> Result<Response> {
     let (tx, caller) = db.begin_as().await?;
     once(tx, &caller, key, (step.operation(), &id), async |tx| {
-        let order = store::lock(tx, id).await?.or_not_found()?;
+        let before = store::lock(tx, id).await?.or_not_found()?;
         if step == Move::Cancel {
-            check_own(&caller, &order)?;
+            check_own(&caller, &before)?;
         }
-        let Some(next) = step.from(order.status) else { return Err(unlawful(order.status)) };
+        let Some(next) = step.from(before.status) else { return Err(unlawful(before.status)) };
         store::set_status(tx, caller.actor(), id, next).await?;
         if matches!(next, OrderStatus::Cancelled | OrderStatus::Refunded) {
             store::give_back_stock(tx, id).await?;
         }
         let order = store::select(tx, id).await?.or_not_found()?;
+        let (was, is) = (json!({"status": before.status}), json!({"status": next}));
+        let moved = Entry::changed(step.event(), "order", id.uuid(), &was, &is).whole(&order);
+        events::record(tx, caller.actor(), trail, moved).await?;
         Ok(Done { status: StatusCode::OK, location: None, tag: ETag(order.version).into(), body: order })
     })
     .await

@@ -1,9 +1,9 @@
 //! The end of an organisation.
 
 use crate::{
-    audit::{self, Entry},
     caller::Caller,
     error::{Error, OptionExt as _, Result},
+    events::{self, Entry},
     extract::{FreshlySignedIn, Json, SignedIn, TenantDb},
     state::AppState,
     tenancy::gate,
@@ -54,7 +54,7 @@ pub async fn delete_org(
     }
     let entry = Entry::new("org.deleted", "org", org.id.uuid().to_string());
     let entry = entry.before(json!({"slug": org.slug, "name": org.name, "status": org.status}));
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+    events::record(&mut tx, caller.actor(), &trail, entry).await?;
     let deleted = gate::delete_org(&mut tx).await?;
     tx.commit().await?;
     for org in deleted {

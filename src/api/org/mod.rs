@@ -7,7 +7,6 @@ use super::given;
 use crate::{
     access::{self, Demand},
     account::Org,
-    audit::{self, Entry},
     authn::Actor,
     authz::{
         Action::{Delete, Read, Update},
@@ -15,6 +14,7 @@ use crate::{
     },
     caller::{Caller, refused},
     error::{Error, Flaw, OptionExt as _, Result},
+    events::{self, Entry},
     extract::{Json, TenantDb},
     ids::OrgId,
     middleware::TenantRoutes,
@@ -158,7 +158,7 @@ async fn record(tx: &mut TenantTx, caller: &Caller, trail: &Trail, orgs: [&OwnOr
         return Ok(());
     }
     let entry = Entry::new("org.updated", "org", tx.org().uuid().to_string()).before(before).after(after);
-    audit::record(tx, caller.actor(), trail, entry).await
+    events::record(tx, caller.actor(), trail, entry).await
 }
 
 /// Changes of one org take turns.

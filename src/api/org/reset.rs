@@ -1,9 +1,9 @@
 //! A sandbox, as empty as on its first day.
 
 use crate::{
-    audit::{self, Entry},
     caller::Caller,
     error::{Error, Result},
+    events::{self, Entry},
     extract::{Action, TenantDb},
     tenancy::TenantTx,
     trail::Trail,
@@ -26,7 +26,7 @@ pub async fn reset_sandbox(db: TenantDb, caller: Caller, trail: Trail, _: Action
     }
     let rows = clear(&mut tx).await?;
     let entry = Entry::new("sandbox.reset", "org", tx.org().uuid().to_string()).before(json!({"rows": rows}));
-    audit::record(&mut tx, caller.actor(), &trail, entry).await?;
+    events::record(&mut tx, caller.actor(), &trail, entry).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! Many products in one request, each for itself or all or none.
 
-use super::{NewProduct, Product, ProductPatch, READ_COST, store};
+use super::{NewProduct, Product, ProductPatch, READ_COST, store, told};
 use crate::{
     authz::{
         Action::{self, Delete, Update},
@@ -9,10 +9,12 @@ use crate::{
     },
     caller::Caller,
     error::{Error, Flaw, OptionExt as _, Problem, Result},
+    events::{self, Entry},
     extract::{Json, Listed as _, TenantDb, read},
     idempotency::{Done, IdempotencyKey, once},
     ids::ProductId,
     tenancy::TenantTx,
+    trail::Trail,
 };
 use axum::{http::StatusCode, response::Response};
 use garde::Validate;
@@ -119,17 +121,19 @@ pub struct BulkProblem {
               (status = 409, description = "The same key is still at work (`in_flight`).")))]
 pub async fn change_products(
     db: TenantDb,
+    trail: Trail,
     key: Option<IdempotencyKey>,
     Json(bulk): Json<Bulk>,
 ) -> Result<Response> {
     let items: Vec<Result<BulkItem>> = bulk.items.iter().map(parse).collect();
     let (tx, caller) = db.begin_as().await?;
     once(tx, &caller, key, ("change_products", &bulk), async |tx| {
-        let outcomes = Work::begin(tx, &caller, &items).await?.through(items).await?;
+        let (outcomes, told) = Work::begin(tx, &caller, &items).await?.through(items).await?;
         let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
         if bulk.atomic && failed > 0 {
             return Err(Error::Invalid(flaws(outcomes)));
         }
+        events::record_all(tx, caller.actor(), &trail, told).await?;
         let succeeded = outcomes.len() - failed;
         let data =
             outcomes.into_iter().enumerate().map(|outcome| BulkOutcome::of(&caller, outcome)).collect();
@@ -171,6 +175,8 @@ struct Work<'a> {
     caller: &'a Caller,
     /// The products that there are of those to be changed, locked, as they are by now.
     known: HashMap<ProductId, Product>,
+    /// What has happened so far.
+    told: Vec<Entry>,
 }
 
 impl<'a> Work<'a> {
@@ -184,12 +190,13 @@ impl<'a> Work<'a> {
         });
         let named: Vec<ProductId> = named.collect();
         let known = store::lock_all(tx, &named).await?;
-        Ok(Self { tx, caller, known: known.into_iter().map(|product| (product.id, product)).collect() })
+        let known = known.into_iter().map(|product| (product.id, product)).collect();
+        Ok(Self { tx, caller, known, told: Vec::new() })
     }
 
     /// # Errors
     /// Only what is no item's fault: each of theirs is its outcome.
-    async fn through(mut self, items: Vec<Result<BulkItem>>) -> Result<Vec<Result<Outcome>>> {
+    async fn through(mut self, items: Vec<Result<BulkItem>>) -> Result<(Vec<Result<Outcome>>, Vec<Entry>)> {
         let mut outcomes = Vec::with_capacity(items.len());
         // Those that follow one another are one statement.
         let mut creating: Vec<Result<NewProduct>> = Vec::new();
@@ -215,7 +222,7 @@ impl<'a> Work<'a> {
             outcomes.push(own_fault(outcome)?);
         }
         self.create(&mut creating, &mut outcomes).await?;
-        Ok(outcomes)
+        Ok((outcomes, self.told))
     }
 
     fn may_create(&self, new: &NewProduct) -> Result<()> {
@@ -234,6 +241,7 @@ impl<'a> Work<'a> {
             outcomes.push(match new {
                 Ok(_) => {
                     let made = made.next().or_not_found()?.map_err(|error| inside("/create", error));
+                    self.told.extend(made.as_ref().ok().map(told::created));
                     made.map(|product| Outcome::Created(Box::new(product)))
                 }
                 Err(error) => Err(error),
@@ -252,14 +260,17 @@ impl<'a> Work<'a> {
         product.apply(patch, self.caller.may(READ_COST)).map_err(of_patch)?;
         let product =
             self.tx.attempt(async |tx| store::update(tx, &product).await).await.map_err(of_patch)?;
+        self.told.push(told::updated(before, &product));
         self.known.insert(id, product.clone());
         Ok(Outcome::Updated(Box::new(product)))
     }
 
     async fn delete(&mut self, BulkDelete { id, version }: &BulkDelete) -> Result<Outcome> {
         self.exercise(Delete)?;
-        refuse_stale(self.known.get(id).or_not_found()?, *version)?;
+        let product = self.known.get(id).or_not_found()?;
+        refuse_stale(product, *version)?;
         store::delete(self.tx, *id).await?;
+        self.told.push(told::deleted(product));
         self.known.remove(id);
         Ok(Outcome::Deleted)
     }

@@ -3,6 +3,7 @@
 mod bulk;
 pub mod images;
 mod store;
+mod told;
 
 use super::given;
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     caller::Caller,
     category::{self, Category},
     error::{Error, OptionExt as _, Result},
+    events,
     extract::{
         Action as Nothing, ETag, Expansion, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View,
         ViewParams,
@@ -25,6 +27,7 @@ use crate::{
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
     product::{NewProduct, same_currency},
+    trail::Trail,
 };
 use axum::{
     http::StatusCode,
@@ -234,6 +237,7 @@ async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
               (status = 409, description = "The sku is taken, or the same key is still at work (`sku_taken`, `in_flight`).")))]
 async fn create_product(
     db: TenantDb,
+    trail: Trail,
     key: Option<IdempotencyKey>,
     Json(new): Json<NewProduct>,
 ) -> Result<Response> {
@@ -241,6 +245,7 @@ async fn create_product(
     caller.check_fields(Product::FIELDS, &[("cost", new.cost.is_some())])?;
     once(tx, &caller, key, ("create_product", &new), async |tx| {
         let mut product = store::insert(tx, &new).await?;
+        events::record(tx, caller.actor(), &trail, told::created(&product)).await?;
         caller.see(Product::FIELDS, [&mut product]);
         Ok(Done {
             status: StatusCode::CREATED,
@@ -272,16 +277,19 @@ async fn get_product(db: TenantDb, Path(id): Path<ProductId>, view: View<Product
               (status = 409, description = "The sku is taken (`sku_taken`).")))]
 async fn update_product(
     db: TenantDb,
+    trail: Trail,
     Path(id): Path<ProductId>,
     expected: IfMatch,
     Json(patch): Json<ProductPatch>,
 ) -> Result<Response> {
     let (mut tx, caller) = db.begin_as().await?;
-    let mut product = store::lock(&mut tx, id).await?.or_not_found()?;
-    expected.check(product.version)?;
+    let before = store::lock(&mut tx, id).await?.or_not_found()?;
+    expected.check(before.version)?;
     caller.check_fields(Product::FIELDS, &[("cost", patch.cost.is_some())])?;
+    let mut product = before.clone();
     product.apply(patch, caller.may(READ_COST))?;
     let product = store::update(&mut tx, &product).await?;
+    events::record(&mut tx, caller.actor(), &trail, told::updated(&before, &product)).await?;
     tx.commit().await?;
     Ok(tagged(&caller, product).into_response())
 }
@@ -291,10 +299,18 @@ async fn update_product(
 /// Orders that name it keep their lines; its sku may be used again. It can be restored for 30 days.
 #[utoipa::path(delete, path = "/products/{id}", tag = "products", params(("id" = ProductId, Path), IfMatch),
     responses((status = 204, description = "It is gone.")))]
-async fn delete_product(db: TenantDb, Path(id): Path<ProductId>, expected: IfMatch) -> Result<StatusCode> {
+async fn delete_product(
+    db: TenantDb,
+    caller: Caller,
+    trail: Trail,
+    Path(id): Path<ProductId>,
+    expected: IfMatch,
+) -> Result<StatusCode> {
     let mut tx = db.begin().await?;
-    expected.check(store::lock(&mut tx, id).await?.or_not_found()?.version)?;
+    let product = store::lock(&mut tx, id).await?.or_not_found()?;
+    expected.check(product.version)?;
     store::delete(&mut tx, id).await?;
+    events::record(&mut tx, caller.actor(), &trail, told::deleted(&product)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -315,9 +331,15 @@ async fn list_deleted_products(db: TenantDb, list: List<DeletedProduct>) -> Resu
 #[utoipa::path(post, path = "/products/{id}/restore", tag = "products", params(("id" = ProductId, Path)),
     responses((status = 200, description = "The product, which is back.", body = Product),
               (status = 409, description = "It is not deleted, or another product has its sku by now (`not_deleted`, `sku_taken`).")))]
-async fn restore_product(db: TenantDb, Path(id): Path<ProductId>, _: Nothing) -> Result<Response> {
+async fn restore_product(
+    db: TenantDb,
+    trail: Trail,
+    Path(id): Path<ProductId>,
+    _: Nothing,
+) -> Result<Response> {
     let (mut tx, caller) = db.begin_as().await?;
     let product = store::restore(&mut tx, id).await?;
+    events::record(&mut tx, caller.actor(), &trail, told::restored(&product)).await?;
     tx.commit().await?;
     Ok(tagged(&caller, product).into_response())
 }

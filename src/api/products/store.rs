@@ -136,7 +136,7 @@ pub async fn insert_all(tx: &mut TenantTx, new: &[&NewProduct]) -> Result<Vec<Re
     let has_place = |new: &NewProduct| new.category_id.is_none_or(|id| categories.contains(&id));
     let all: Vec<(ProductId, &NewProduct)> = new.iter().map(|new| (ProductId::new(), *new)).collect();
     let fit: Vec<_> = all.iter().copied().filter(|(_, new)| has_place(new)).collect();
-    let made: Vec<ProductId> = rows::insert_all(tx, &fit).await?.into_iter().collect();
+    let made: Vec<ProductId> = rows::insert_all(tx, &fit).await?.into_keys().collect();
     let made = lock_all(tx, &made).await?.into_iter().map(|product| (product.id, product));
     let mut made: HashMap<ProductId, Product> = made.collect();
     let outcome = |(id, new): (ProductId, &NewProduct)| match made.remove(&id) {

@@ -6,7 +6,6 @@ mod store;
 
 use super::given;
 use crate::{
-    audit,
     authz::{
         Action::{Create, Delete, Read, Update},
         CustomRole, Permission,
@@ -14,6 +13,7 @@ use crate::{
         RoleGraph, guard,
     },
     error::{Error, OptionExt as _, Problem, Result},
+    events::{self, Entry},
     extract::{ETag, IfMatch, Json, Path, Query, SignedIn, TenantDb},
     ids::RoleId,
     middleware::TenantRoutes,
@@ -173,8 +173,8 @@ async fn create_role(
         signed_in.check_fresh(&state.clock)?;
     }
     let role = store::insert(&mut turn.tx, &rules.clone().distinct(), &description, trail.at).await?;
-    let entry = audit::Entry::new("role.created", "role", role.id.uuid().to_string()).after(role.audited());
-    audit::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
+    let entry = Entry::new("role.created", "role", role.id.uuid().to_string()).after(role.audited());
+    events::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
     turn.commit(&state).await?;
     let location = [(header::LOCATION, format!("/api/v1/roles/{}", role.id))];
     Ok((StatusCode::CREATED, location, tagged(role)).into_response())
@@ -221,10 +221,10 @@ async fn update_role(
         store::replace_in_members(&mut turn.tx, &before.name, &role.name).await?;
         store::replace_in_heirs(&mut turn.tx, &before.name, &role.name, trail.at).await?;
     }
-    let entry = audit::Entry::new("role.updated", "role", id.uuid().to_string())
+    let entry = Entry::new("role.updated", "role", id.uuid().to_string())
         .before(before.audited())
         .after(role.audited());
-    audit::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
+    events::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
     turn.commit(&state).await?;
     Ok(tagged(role).into_response())
 }
@@ -258,10 +258,10 @@ async fn delete_role(
         store::replace_in_members(&mut turn.tx, &role.name, other).await?;
     }
     store::delete(&mut turn.tx, id).await?;
-    let entry = audit::Entry::new("role.deleted", "role", id.uuid().to_string())
+    let entry = Entry::new("role.deleted", "role", id.uuid().to_string())
         .before(role.audited())
         .after(json!({"moved_to": farewell.move_to, "members": members}));
-    audit::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
+    events::record(&mut turn.tx, turn.caller.actor(), &trail, entry).await?;
     turn.commit(&state).await?;
     Ok(StatusCode::NO_CONTENT)
 }

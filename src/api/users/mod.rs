@@ -4,13 +4,13 @@ mod store;
 
 use super::given;
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Delete, Read, Update},
         Resource::Users,
         RoleGraph, guard,
     },
     error::{Error, Flaw, OptionExt as _, Result},
+    events::{self, Entry},
     extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, SignedIn, TenantDb, Turn},
     ids::UserId,
     middleware::TenantRoutes,
@@ -193,7 +193,7 @@ async fn update_user(
     }
     let member = store::update(&mut turn.tx, id, &wanted).await?;
     for change in changes {
-        audit::record(&mut turn.tx, turn.caller.actor(), &trail, change).await?;
+        events::record(&mut turn.tx, turn.caller.actor(), &trail, change).await?;
     }
     turn.commit(&state).await?;
     Ok(tagged(member).into_response())
@@ -218,7 +218,7 @@ async fn remove_user(
     store::delete(&mut turn.tx, id).await?;
     let removed = entry("member.removed", id)
         .before(json!({"email": member.email, "roles": member.roles, "status": member.status}));
-    audit::record(&mut turn.tx, turn.caller.actor(), &trail, removed).await?;
+    events::record(&mut turn.tx, turn.caller.actor(), &trail, removed).await?;
     turn.commit(&state).await?;
     Ok(StatusCode::NO_CONTENT)
 }

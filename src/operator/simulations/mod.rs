@@ -3,13 +3,13 @@
 mod store;
 
 use crate::{
-    audit::{self, Entry},
     authz::{
         Action::{Cancel, Create, Read},
         Resource::PlatformSimulations,
     },
     caller::Caller,
     error::{Error, Flaw, OptionExt as _, Result, SqlExt as _},
+    events::{self, Entry},
     extract::{Action, Json, List, ListParams, Listed, Path},
     ids::{OrgId, SimulationId},
     limits::{Policy, Tier},
@@ -242,7 +242,7 @@ async fn create_platform_simulation(
     let told = json!(simulation);
     let asked = json!({"tier": new.tier, "policies": new.policies, "from": told["from"], "to": told["to"]});
     let entry = Entry::new("simulation.created", "simulation", id.uuid().to_string()).after(asked);
-    audit::record_by_platform(&mut tx, PLATFORM, Some(caller.actor()), &trail, entry).await?;
+    events::record_by_platform(&mut tx, PLATFORM, Some(caller.actor()), &trail, entry).await?;
     tx.commit().await?;
     let location = [(header::LOCATION, format!("/operator/v1/simulations/{id}"))];
     Ok((StatusCode::ACCEPTED, location, Json(simulation)).into_response())
@@ -326,7 +326,7 @@ async fn cancel_platform_simulation(
         return Err(Error::conflict("finished", "it is over already: there is nothing to cancel"));
     }
     let entry = Entry::new("simulation.cancelled", "simulation", id.uuid().to_string());
-    audit::record_by_platform(&mut tx, PLATFORM, Some(caller.actor()), &trail, entry).await?;
+    events::record_by_platform(&mut tx, PLATFORM, Some(caller.actor()), &trail, entry).await?;
     let simulation = store::select(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(Json(simulation))

@@ -2,13 +2,12 @@
 
 use super::{Tier, commit, tagged};
 use crate::{
-    audit::AuditActor,
     caller::Caller,
     error::{Error, OptionExt as _, Result},
     extract::{Json, List, ListParams, Listed, Path},
-    ids::UserId,
     limits::Policy,
     page::{Filter, Kind, Listing, Page, Sort},
+    refs::ActorRef,
     state::AppState,
     tenancy::PlatformTx,
     tiers::{self, By, Content, TierDiff},
@@ -37,7 +36,7 @@ pub struct TierVersion {
     #[schema(value_type = Object)]
     pub entitlements: Map<String, Value>,
     pub is_public: bool,
-    pub author: AuditActor,
+    pub author: ActorRef,
     #[schema(example = "free customers asked for more", max_length = 500)]
     pub reason: String,
     /// When it was written.
@@ -189,12 +188,7 @@ impl From<VersionRow> for TierVersion {
             let Before { name, policies, entitlements, is_public } = before;
             Content { name, policies, entitlements, is_public }
         });
-        let author = match row.author {
-            Some(id) => {
-                AuditActor { kind: "operator".to_owned(), id: Some(UserId::from_uuid(id).to_string()) }
-            }
-            None => AuditActor { kind: "system".to_owned(), id: None },
-        };
+        let author = if row.author.is_some() { "operator" } else { "system" };
         Self {
             diff: TierDiff::between(before.as_ref(), &content),
             slug: row.slug,
@@ -203,7 +197,7 @@ impl From<VersionRow> for TierVersion {
             policies: content.policies,
             entitlements: content.entitlements,
             is_public: content.is_public,
-            author,
+            author: ActorRef::of(author.to_owned(), row.author),
             reason: row.reason,
             at: row.at,
             effective_at: row.effective_at,

@@ -36,6 +36,7 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
     let body = match collection {
         "/api/v1/files" => return format!("{collection}/{}", id(&by.picture().await)),
         "/api/v1/audit-events" => return make_audit_event(by).await,
+        "/api/v1/events/history" => return make_event(by).await,
         "/api/v1/jobs" => return make_job(app, by).await,
         "/api/v1/imports" => return make_import(app, by).await,
         "/api/v1/exports" => return make_export(app, by).await,
@@ -129,6 +130,19 @@ async fn make_audit_event(by: &Persona) -> String {
     })
     .await;
     made
+}
+
+/// One that has its number.
+async fn make_event(by: &Persona) -> String {
+    let made = by.post("/api/v1/categories", json!({"name": fresh("Told")})).await.expect(201);
+    let path = format!("/api/v1/events/history?object_id={}", id(&made));
+    let mut told = Value::Null;
+    until("the event has its number", async || {
+        told = by.get(&path).await.expect(200)["data"][0].clone();
+        told.is_object()
+    })
+    .await;
+    format!("/api/v1/events/history/{}", id(&told))
 }
 
 /// What a key of theirs was told that lacks a permission.

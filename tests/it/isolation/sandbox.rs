@@ -59,10 +59,12 @@ async fn a_sandbox_shares_no_name_stock_or_number_with_its_org() {
 }
 
 /// Tables with a fence that a reset leaves alone, and why.
-const KEPT: [(&str, &str); 16] = [
+const KEPT: [(&str, &str); 18] = [
     ("api_keys", "keys are the live org's"),
     ("audit_events", "what was done stays known"),
     ("audit_heads", "what was done stays known"),
+    ("event_heads", "what happened stays known"),
+    ("events", "what happened stays known"),
     ("decisions", "what was decided stays known"),
     ("invitations", "nobody is invited to a sandbox"),
     ("loose_files", "the worker deletes what they name"),

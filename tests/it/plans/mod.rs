@@ -15,6 +15,7 @@ use insula::{
     },
     audit::AuditEvent,
     category::Category,
+    events::Event,
     extract::Listed,
     ids::{CategoryId, JobId, OrderId, UserId},
     jobs::Job,
@@ -23,10 +24,11 @@ use insula::{
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 12] = [
+const LISTS: [&str; 13] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
+    "/api/v1/events/history",
     "/api/v1/files",
     "/api/v1/imports/{id}/errors",
     "/api/v1/invitations",
@@ -51,6 +53,7 @@ macro_rules! of_each_list {
         $check::<AuditEvent>(&mut app).await;
         $check::<Category>(&mut app).await;
         $check::<DeletedProduct>(&mut app).await;
+        $check::<Event>(&mut app).await;
         $check::<File>(&mut app).await;
         $check::<ImportError>(&mut app).await;
         $check::<Invitation>(&mut app).await;

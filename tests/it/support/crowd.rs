@@ -41,6 +41,15 @@ impl Crowd {
     }
 }
 
+fn events() -> (&'static str, String) {
+    (
+        "events (org_id, id, type, at, actor_type, target_type, target, seq)",
+        "md5('event' || i)::uuid, 'product.t' || chr(97 + i % 20), now() - i * interval '1 second', 'system', \
+         'product', 't' || i % 5000, i"
+            .to_owned(),
+    )
+}
+
 async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
     let id = |noun, number| format!("md5('{noun}' || {number})::uuid");
     let (number, ago) = ("i", "now() - i * interval '1 second'");
@@ -99,6 +108,7 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
                 id("job", number)
             ),
         ),
+        events(),
         (
             "files (org_id, id, name, content_type, size, sha256, created_by_user, created_at)",
             format!(

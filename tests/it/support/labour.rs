@@ -69,7 +69,7 @@ fn work_as(app: &TestApp, handlers: Handlers) -> DropGuard {
 }
 
 pub fn queue(app: &TestApp) -> Queue {
-    Queue::new(app.state.pools.clone(), app.state.platform.clone())
+    Queue::new(app.state.pools.clone(), app.state.platform.clone(), app.state.clock.clone())
 }
 
 pub async fn begin(app: &TestApp, org: OrgId) -> TenantTx {

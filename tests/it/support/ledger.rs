@@ -109,9 +109,9 @@ impl TestApp {
             mfa: false,
             email_verified: true,
         };
-        let entry = insula::audit::Entry::new(action, "org", org.uuid().to_string());
+        let entry = insula::events::Entry::new(action, "org", org.uuid().to_string());
         let entry = entry.after(serde_json::json!({"price": 12.5, "name": "Zoë", "roles": ["b", "a"]}));
-        insula::audit::record(&mut tx, &actor, &trail, entry).await.unwrap();
+        insula::events::record(&mut tx, &actor, &trail, entry).await.unwrap();
         tx
     }
 

@@ -27,6 +27,7 @@ mod smtp;
 mod source;
 mod uploads;
 mod wait;
+mod watch;
 mod wire;
 
 pub use app::{Org, PASSWORD, TestApp, config};

@@ -10,6 +10,7 @@ use crate::{
     },
     caller::Caller,
     error::{OptionExt as _, Result},
+    events::{self, Entry},
     extract::{ETag, IfMatch, Json, Path, TenantDb},
     file_links::FileLinks,
     idempotency::{Done, IdempotencyKey, once},
@@ -17,6 +18,7 @@ use crate::{
     middleware::TenantRoutes,
     page::Page,
     state::AppState,
+    trail::Trail,
 };
 use axum::{
     extract::State,
@@ -25,6 +27,7 @@ use axum::{
 };
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -108,6 +111,15 @@ pub struct ProductImagePatch {
 }
 
 impl ProductImage {
+    /// What is told of it: without the link, which opens the file for whoever reads of it and ends.
+    fn told(&self) -> Value {
+        let mut told = json!(self);
+        if let Some(told) = told.as_object_mut() {
+            told.retain(|name, _| !name.starts_with("url"));
+        }
+        told
+    }
+
     /// With a link that is good from now on.
     fn linked(mut self, links: &FileLinks, org: OrgId, now: OffsetDateTime) -> Self {
         let link = links.make(org, self.file_id, now);
@@ -147,6 +159,7 @@ async fn add_product_image(
     State(state): State<AppState>,
     db: TenantDb,
     caller: Caller,
+    trail: Trail,
     Path(id): Path<ProductId>,
     key: Option<IdempotencyKey>,
     Json(new): Json<NewProductImage>,
@@ -155,6 +168,8 @@ async fn add_product_image(
     once(tx, &caller, key, ("add_product_image", &(id, &new)), async |tx| {
         store::lock_product(tx, id).await?;
         let image = store::insert(tx, id, &new).await?;
+        let created = Entry::made("product_image.created", "product_image", image.id.uuid(), &image.told());
+        events::record(tx, caller.actor(), &trail, created).await?;
         Ok(Done {
             status: StatusCode::CREATED,
             location: Some(format!("/api/v1/products/{id}/images/{}", image.id)),
@@ -188,6 +203,8 @@ async fn get_product_image(
 async fn update_product_image(
     State(state): State<AppState>,
     db: TenantDb,
+    caller: Caller,
+    trail: Trail,
     Path((id, image)): Path<(ProductId, ImageId)>,
     expected: IfMatch,
     Json(patch): Json<ProductImagePatch>,
@@ -198,6 +215,9 @@ async fn update_product_image(
     expected.check(before.version)?;
     store::update(&mut tx, &before, &patch).await?;
     let (changed, org) = (store::select(&mut tx, id, image).await?.or_not_found()?, tx.org());
+    let (was, is) = (before.told(), changed.told());
+    let updated = Entry::changed("product_image.updated", "product_image", image.uuid(), &was, &is);
+    events::record(&mut tx, caller.actor(), &trail, updated).await?;
     tx.commit().await?;
     Ok(tagged(&state, org, changed).into_response())
 }
@@ -210,6 +230,8 @@ async fn update_product_image(
     responses((status = 204, description = "It is no longer shown.")))]
 async fn remove_product_image(
     db: TenantDb,
+    caller: Caller,
+    trail: Trail,
     Path((id, image)): Path<(ProductId, ImageId)>,
     expected: IfMatch,
 ) -> Result<StatusCode> {
@@ -218,6 +240,8 @@ async fn remove_product_image(
     let before = store::select(&mut tx, id, image).await?.or_not_found()?;
     expected.check(before.version)?;
     store::delete(&mut tx, &before).await?;
+    let deleted = Entry::gone("product_image.deleted", "product_image", image.uuid(), &before.told());
+    events::record(&mut tx, caller.actor(), &trail, deleted).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
