@@ -76,7 +76,7 @@ pub struct Done<T, const N: usize = 1> {
     pub body: T,
 }
 
-/// Ends `tx` with `work` done in it: once for `key`, if there is one.
+/// Ends `tx` with `work` done in it: once for `key`, if there is one. `request` is all that the answer depends on.
 ///
 /// Either way the key is free before the answer is out: who retries at once must not be told that they are at work.
 ///
@@ -191,7 +191,7 @@ impl IdempotencyKey {
         .await?;
         if stored.as_ref().is_some_and(|stored| stored.request_hash != pending.request) {
             let detail =
-                "this Idempotency-Key came with another body before: use a fresh key for another request";
+                "this Idempotency-Key came with another request before: use a fresh key for another request";
             return Err(Error::invalid("", "idempotency_key_reused", detail));
         }
         Ok((pending, stored))

@@ -53,7 +53,7 @@ impl<T: Listed> List<T> {
     /// however many rows there are.
     pub async fn page(&self, tx: &mut PgConnection) -> Result<Page<T>> {
         let mut page = self.asked.fetch::<T::Row, T>(tx).await?;
-        self.shape.expand(tx, self.caller.org(), &mut page.data).await?;
+        self.shape.expand(tx, &self.caller, &mut page.data).await?;
         if self.count {
             page.total_count = Some(self.asked.count(tx).await?);
         }

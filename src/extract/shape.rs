@@ -1,18 +1,24 @@
 //! Which fields of a resource a client asks for, and what it wants along with it.
 
-use super::Listed;
+use super::{Listed, list::shape_params, query::pairs};
 use crate::{
     authz::Permission,
     caller::Caller,
     error::{Error, Result},
     ids::OrgId,
+    state::AppState,
 };
+use axum::{extract::FromRequestParts, http::request::Parts};
 use futures::future::BoxFuture;
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 use utoipa::{
-    PartialSchema,
-    openapi::{RefOr, Schema},
+    IntoParams, PartialSchema,
+    openapi::{
+        RefOr, Schema,
+        path::{Parameter, ParameterIn},
+    },
 };
 
 /// Another resource that a `T` names, and that can be had along with it: declared once, next to the resource.
@@ -25,10 +31,27 @@ pub struct Expansion<T> {
     pub fetch: for<'a> fn(&'a mut PgConnection, OrgId, &'a mut [T]) -> BoxFuture<'a, Result<()>>,
 }
 
-/// `fields` and `expand` of a request, checked against what there is.
+/// `fields` and `expand` of a request, checked against what there is: of a read, and of a write that answers with what
+/// it wrote.
 pub struct Shape<T: 'static> {
     fields: Option<Vec<String>>,
     pub expand: Vec<&'static Expansion<T>>,
+}
+
+/// A resource as it is answered.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Shown<R> {
+    Whole(R),
+    Cut(Value),
+}
+
+/// What a client asks to be done, and how to be answered; what it asks to be done alone, where it does not say how.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Shaped<'a, R> {
+    Plain(&'a R),
+    With(&'a R, Option<&'a [String]>, Vec<&'static str>),
 }
 
 /// Those parameters.
@@ -47,22 +70,46 @@ impl<T: Listed> Shape<T> {
         if let Some(name) = [FIELDS, EXPAND].iter().find(|name| given(query, name) > 1) {
             return Err(Error::malformed("bad_parameter", format!("{name} is given twice")));
         }
-        let fields = match words(query, FIELDS) {
+        let mut fields = match words(query, FIELDS) {
             None => None,
             Some(wanted) => Some(wanted.map(known_field::<T>).collect::<Result<Vec<_>>>()?),
         };
         let wanted = words(query, EXPAND).into_iter().flatten();
-        let expand = wanted.map(known_expansion::<T>).collect::<Result<Vec<_>>>()?;
-        match expand.iter().find(|expansion| !caller.may(expansion.permission)) {
-            Some(hidden) => Err(caller.refusal(hidden.permission)),
-            None => Ok(Self { fields, expand }),
+        let mut expand = wanted.map(known_expansion::<T>).collect::<Result<Vec<_>>>()?;
+        // Neither their order nor saying one twice makes another answer.
+        if let Some(fields) = &mut fields {
+            fields.sort_unstable();
+            fields.dedup();
         }
+        expand.sort_unstable_by_key(|expansion| expansion.name);
+        expand.dedup_by_key(|expansion| expansion.name);
+        let shape = Self { fields, expand };
+        shape.check(caller)?;
+        Ok(shape)
+    }
+
+    /// Asks again of a caller as a transaction knows them.
+    ///
+    /// # Errors
+    /// 403, naming the permission, for what the caller may not see.
+    pub fn check(&self, caller: &Caller) -> Result<()> {
+        let hidden = self.expand.iter().find(|expansion| !caller.may(expansion.permission));
+        hidden.map_or(Ok(()), |hidden| Err(caller.refusal(hidden.permission)))
     }
 
     /// Fetches what is wanted along with these, by one statement for each expansion.
-    pub async fn expand(&self, connection: &mut PgConnection, org: OrgId, resources: &mut [T]) -> Result<()> {
+    ///
+    /// # Errors
+    /// 403 where the caller may not see it (any more).
+    pub async fn expand(
+        &self,
+        connection: &mut PgConnection,
+        caller: &Caller,
+        resources: &mut [T],
+    ) -> Result<()> {
+        self.check(caller)?;
         for expansion in &self.expand {
-            (expansion.fetch)(connection, org, resources).await?;
+            (expansion.fetch)(connection, caller.org(), resources).await?;
         }
         Ok(())
     }
@@ -71,12 +118,52 @@ impl<T: Listed> Shape<T> {
         self.fields.is_none()
     }
 
+    /// With this shape a request is another than without: who repeats it is answered in the same.
+    pub fn of_request<'a, R>(&'a self, request: &'a R) -> Shaped<'a, R> {
+        if self.is_whole() && self.expand.is_empty() {
+            return Shaped::Plain(request);
+        }
+        let expand = self.expand.iter().map(|expansion| expansion.name).collect();
+        Shaped::With(request, self.fields.as_deref(), expand)
+    }
+
+    /// What is told of a resource: the fields that were asked for.
+    pub fn show<R: Serialize>(&self, resource: R) -> Result<Shown<R>> {
+        if self.is_whole() {
+            return Ok(Shown::Whole(resource));
+        }
+        let mut resource = serde_json::to_value(resource).map_err(|error| Error::Internal(error.into()))?;
+        self.cut(&mut resource);
+        Ok(Shown::Cut(resource))
+    }
+
     /// Takes the fields out that nobody asked for.
     pub fn cut(&self, resource: &mut Value) {
         let (Some(fields), Some(resource)) = (&self.fields, resource.as_object_mut()) else { return };
         resource.retain(|name, _| {
             fields.contains(name) || self.expand.iter().any(|expansion| expansion.name == name)
         });
+    }
+}
+
+/// The shape alone is what such a request's query may say.
+impl<T: Listed> FromRequestParts<AppState> for Shape<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let query = pairs(&parts.uri)?;
+        if let Some((name, _)) = query.iter().find(|(name, _)| !Self::PARAMETERS.contains(&name.as_str())) {
+            let detail = format!("{name:?} is no parameter here; there is {}", Self::PARAMETERS.join(", "));
+            return Err(Error::malformed("unknown_parameter", detail));
+        }
+        Self::of(&query, &caller)
+    }
+}
+
+impl<T: Listed> IntoParams for Shape<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        shape_params::<T>()
     }
 }
 

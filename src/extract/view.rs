@@ -1,6 +1,6 @@
 //! Reading one resource: in the shape that was asked for, and not at all where the client has it already.
 
-use super::{ETag, Json, Listed, Shape, query::pairs};
+use super::{ETag, Json, Listed, Shape};
 use crate::{
     caller::Caller,
     error::{Error, Result},
@@ -27,13 +27,17 @@ pub struct View<T: 'static> {
     shape: Shape<T>,
     /// `If-None-Match`.
     known: Option<HeaderValue>,
-    caller: Caller,
 }
 
 impl<T: Listed + serde::Serialize> View<T> {
-    /// Fetches what is wanted along with it.
-    pub async fn expand(&self, connection: &mut PgConnection, resource: &mut T) -> Result<()> {
-        self.shape.expand(connection, self.caller.org(), std::slice::from_mut(resource)).await
+    /// Fetches what is wanted along with it, for the caller as the transaction knows them.
+    pub async fn expand(
+        &self,
+        connection: &mut PgConnection,
+        caller: &Caller,
+        resource: &mut T,
+    ) -> Result<()> {
+        self.shape.expand(connection, caller, std::slice::from_mut(resource)).await
     }
 
     /// Answers `resource` of this version: 304 where the client has it (RFC 9110, section 13.1.2). What is expanded
@@ -50,12 +54,7 @@ impl<T: Listed + serde::Serialize> View<T> {
     }
 
     fn body(&self, resource: &T) -> Result<Response> {
-        if self.shape.is_whole() {
-            return Ok(Json(resource).into_response());
-        }
-        let mut resource = serde_json::to_value(resource).map_err(|error| Error::Internal(error.into()))?;
-        self.shape.cut(&mut resource);
-        Ok(Json(resource).into_response())
+        Ok(Json(self.shape.show(resource)?).into_response())
     }
 }
 
@@ -69,15 +68,8 @@ impl<T: Listed> FromRequestParts<AppState> for View<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let query = pairs(&parts.uri)?;
-        let parameters = Shape::<T>::PARAMETERS;
-        if let Some((name, _)) = query.iter().find(|(name, _)| !parameters.contains(&name.as_str())) {
-            let detail = format!("{name:?} is no parameter here; there is {}", parameters.join(", "));
-            return Err(Error::malformed("unknown_parameter", detail));
-        }
         let known = parts.headers.get(header::IF_NONE_MATCH).cloned();
-        Ok(Self { shape: Shape::of(&query, &caller)?, known, caller })
+        Ok(Self { shape: Shape::from_request_parts(parts, state).await?, known })
     }
 }
 

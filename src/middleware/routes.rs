@@ -258,7 +258,7 @@ fn answer_common(operation: &mut Operation) {
         answer(operation, "404", "There is none, or it is not yours to know.");
     }
     if idempotent {
-        answer(operation, "422", "The Idempotency-Key came with another body before.");
+        answer(operation, "422", "The Idempotency-Key came with another request before.");
     }
     if if_none_match {
         answer(operation, "304", "It is as `If-None-Match` knows it.");

@@ -95,6 +95,70 @@ async fn a_category_comes_along_where_it_is_asked_for_and_may_be_seen() {
 }
 
 #[tokio::test]
+async fn what_was_written_is_told_in_the_shape_that_was_asked_for() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let made = stocked(&acme, 2).await;
+    let (first, second) = (&made[0]["category_id"], &made[2]["category_id"]);
+    let mut new = product("NEW", 1);
+    new["category_id"] = first.clone();
+
+    // Who may not see the category gets no product made along with it.
+    let key = app.api_key(&acme, &["products:create", "products:update", "products:read"]).await;
+    let path = format!("{PRODUCTS}?expand=category");
+    let refused = key.post(&path, new.clone()).await.expect_problem(403, "permission_denied");
+    assert_eq!(refused["permission"], "categories:read");
+    acme.owner
+        .post(&format!("{PRODUCTS}?sort=sku"), new.clone())
+        .await
+        .expect_problem(400, "unknown_parameter");
+
+    let reply = acme.owner.post(&path, new).await;
+    let wheel = reply.expect(201);
+    assert_eq!((&wheel["category"]["id"], &wheel["category"]["name"]), (first, &json!("Category 0")));
+    assert_eq!(reply.header("etag"), "\"1\"", "for who changes it next");
+    let at = reply.header("location").to_owned();
+    assert_eq!(acme.owner.get(&format!("{at}?expand=category")).await.expect(200), wheel);
+
+    let move_it = json!({"category_id": second});
+    let refused = key.patch(&format!("{at}?expand=category"), move_it.clone()).await;
+    refused.expect_problem(403, "permission_denied");
+    let moved = acme.owner.patch(&format!("{at}?fields=version&expand=category"), move_it).await;
+    assert_eq!((names(&moved.expect(200)), moved.header("etag")), (vec!["category", "version"], "\"2\""));
+    assert_eq!(moved.json()["category"]["name"], "Category 1", "where it is by now");
+    let plain = acme.owner.patch(&at, json!({"stock": 2})).await.expect(200);
+    assert!(plain.get("category").is_none(), "{plain}");
+
+    acme.owner.delete(&at).await.expect(204);
+    let back =
+        acme.owner.post(&format!("{at}/restore?fields=sku&expand=category"), json!({})).await.expect(200);
+    assert_eq!((names(&back), &back["sku"]), (vec!["category", "sku"], &json!("NEW")));
+}
+
+#[tokio::test]
+async fn a_write_is_repeated_in_the_shape_it_was_told_in_and_in_no_other() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let category = stocked(&acme, 1).await[0]["category_id"].clone();
+    let mut new = product("NEW", 1);
+    new["category_id"] = category.clone();
+    let send = async |shape: &str| acme.owner.post_as("k", &format!("{PRODUCTS}?{shape}"), new.clone()).await;
+    let first = send("fields=id,sku&expand=category").await;
+    first.expect(201);
+    let at = format!("/api/v1/categories/{}", category.as_str().unwrap());
+    acme.owner.patch(&at, json!({"name": "Renamed"})).await.expect(200);
+    for same in ["fields=id,sku&expand=category", "expand=category,category&fields=sku,id,sku"] {
+        let again = send(same).await;
+        assert_eq!((again.status, again.header("idempotent-replayed")), (201, "true"));
+        assert_eq!(again.text, first.text, "to the byte");
+    }
+    for other in ["", "expand=category", "fields=id,sku", "fields=id&expand=category"] {
+        let problem = send(other).await.expect_problem(422, "invalid");
+        assert_eq!(problem["errors"][0]["code"], "idempotency_key_reused", "{other}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_costs_as_many_statements_whether_it_is_short_or_long() {
     let app = TestApp::start().await;
     let acme = app.org().await;

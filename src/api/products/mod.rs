@@ -17,8 +17,8 @@ use crate::{
     error::{Error, OptionExt as _, Result},
     events,
     extract::{
-        Action as Nothing, ETag, Expansion, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View,
-        ViewParams,
+        Action as Nothing, ETag, Expansion, IfMatch, Json, List, ListParams, Listed, Path, Shape, TenantDb,
+        View, ViewParams,
     },
     idempotency::{Done, IdempotencyKey, once},
     ids::{CategoryId, OrgId, ProductId},
@@ -27,6 +27,7 @@ use crate::{
     money::Money,
     page::{Filter, Kind, Listing, Page, Sort},
     product::{NewProduct, same_currency},
+    tenancy::TenantTx,
     trail::Trail,
 };
 use axum::{
@@ -232,26 +233,31 @@ async fn list_products(db: TenantDb, list: List<Product>) -> Result<Response> {
 /// Create a product
 ///
 /// With a cost only for whoever may see it.
-#[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct, params(IdempotencyKey),
+#[utoipa::path(post, path = "/products", tag = "products", request_body = NewProduct,
+    params(Shape<Product>, IdempotencyKey),
     responses((status = 201, description = "It exists.", body = Product),
               (status = 409, description = "The sku is taken, or the same key is still at work (`sku_taken`, `in_flight`).")))]
 async fn create_product(
     db: TenantDb,
     trail: Trail,
     key: Option<IdempotencyKey>,
+    shape: Shape<Product>,
     Json(new): Json<NewProduct>,
 ) -> Result<Response> {
     let (tx, caller) = db.begin_as().await?;
     caller.check_fields(Product::FIELDS, &[("cost", new.cost.is_some())])?;
-    once(tx, &caller, key, ("create_product", &new), async |tx| {
+    // Also where it was expanded before, for who might see it then.
+    shape.check(&caller)?;
+    once(tx, &caller, key, ("create_product", &shape.of_request(&new)), async |tx| {
         let mut product = store::insert(tx, &new).await?;
         events::record(tx, caller.actor(), &trail, told::created(&product)).await?;
+        shape.expand(tx, &caller, std::slice::from_mut(&mut product)).await?;
         caller.see(Product::FIELDS, [&mut product]);
         Ok(Done {
             status: StatusCode::CREATED,
             location: Some(format!("/api/v1/products/{}", product.id)),
             tag: ETag(product.version).into(),
-            body: product,
+            body: shape.show(product)?,
         })
     })
     .await
@@ -264,7 +270,7 @@ async fn create_product(
 async fn get_product(db: TenantDb, Path(id): Path<ProductId>, view: View<Product>) -> Result<Response> {
     let (mut tx, caller) = db.read_as().await?;
     let mut product = store::select(&mut tx, id).await?.or_not_found()?;
-    view.expand(&mut tx, &mut product).await?;
+    view.expand(&mut tx, &caller, &mut product).await?;
     drop(tx);
     caller.see(Product::FIELDS, [&mut product]);
     view.answer(product.version, &product)
@@ -272,7 +278,7 @@ async fn get_product(db: TenantDb, Path(id): Path<ProductId>, view: View<Product
 
 /// Change a product
 #[utoipa::path(patch, path = "/products/{id}", tag = "products", request_body = ProductPatch,
-    params(("id" = ProductId, Path), IfMatch),
+    params(("id" = ProductId, Path), Shape<Product>, IfMatch),
     responses((status = 200, description = "The changed product.", body = Product),
               (status = 409, description = "The sku is taken (`sku_taken`).")))]
 async fn update_product(
@@ -280,6 +286,7 @@ async fn update_product(
     trail: Trail,
     Path(id): Path<ProductId>,
     expected: IfMatch,
+    shape: Shape<Product>,
     Json(patch): Json<ProductPatch>,
 ) -> Result<Response> {
     let (mut tx, caller) = db.begin_as().await?;
@@ -290,8 +297,7 @@ async fn update_product(
     product.apply(patch, caller.may(READ_COST))?;
     let product = store::update(&mut tx, &product).await?;
     events::record(&mut tx, caller.actor(), &trail, told::updated(&before, &product)).await?;
-    tx.commit().await?;
-    Ok(tagged(&caller, product).into_response())
+    written(tx, &caller, &shape, product).await
 }
 
 /// Delete a product
@@ -328,20 +334,35 @@ async fn list_deleted_products(db: TenantDb, list: List<DeletedProduct>) -> Resu
 /// Restore a deleted product
 ///
 /// As it was, for 30 days after it was deleted.
-#[utoipa::path(post, path = "/products/{id}/restore", tag = "products", params(("id" = ProductId, Path)),
+#[utoipa::path(post, path = "/products/{id}/restore", tag = "products",
+    params(("id" = ProductId, Path), Shape<Product>),
     responses((status = 200, description = "The product, which is back.", body = Product),
               (status = 409, description = "It is not deleted, or another product has its sku by now (`not_deleted`, `sku_taken`).")))]
 async fn restore_product(
     db: TenantDb,
     trail: Trail,
     Path(id): Path<ProductId>,
+    shape: Shape<Product>,
     _: Nothing,
 ) -> Result<Response> {
     let (mut tx, caller) = db.begin_as().await?;
     let product = store::restore(&mut tx, id).await?;
     events::record(&mut tx, caller.actor(), &trail, told::restored(&product)).await?;
+    written(tx, &caller, &shape, product).await
+}
+
+/// Ends `tx`, which changed a product, and answers it. It has a tag in any shape: who changes it next needs one.
+async fn written(
+    mut tx: TenantTx,
+    caller: &Caller,
+    shape: &Shape<Product>,
+    mut product: Product,
+) -> Result<Response> {
+    shape.expand(&mut tx, caller, std::slice::from_mut(&mut product)).await?;
     tx.commit().await?;
-    Ok(tagged(&caller, product).into_response())
+    caller.see(Product::FIELDS, [&mut product]);
+    let tag: [_; 1] = ETag(product.version).into();
+    Ok((tag, Json(shape.show(product)?)).into_response())
 }
 
 fn with_category<'a>(
@@ -383,9 +404,4 @@ impl Product {
         self.cost = Some(cost);
         Ok(())
     }
-}
-
-fn tagged(caller: &Caller, mut product: Product) -> impl IntoResponse {
-    caller.see(Product::FIELDS, [&mut product]);
-    (<[_; 1]>::from(ETag(product.version)), Json(product))
 }
