@@ -2,7 +2,7 @@
 
 use crate::ids::{
     ApiKeyId, AuditEventId, CategoryId, InvitationId, JobId, OrderId, OrgId, OverrideId, ProductId,
-    RequestId, SessionId, SimulationId, UserId,
+    RequestId, ScheduleId, SessionId, SimulationId, UserId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -129,6 +129,7 @@ fn on_the_wire(kind: &str, id: Uuid) -> String {
         "category" => CategoryId::from_uuid(id).to_string(),
         "product" => ProductId::from_uuid(id).to_string(),
         "job" => JobId::from_uuid(id).to_string(),
+        "schedule" => ScheduleId::from_uuid(id).to_string(),
         "simulation" => SimulationId::from_uuid(id).to_string(),
         "order" => OrderId::from_uuid(id).to_string(),
         "override" => OverrideId::from_uuid(id).to_string(),
@@ -150,6 +151,7 @@ pub fn stored(name: &str) -> String {
         name.parse().map(OverrideId::uuid),
         name.parse().map(JobId::uuid),
         name.parse().map(SimulationId::uuid),
+        name.parse().map(ScheduleId::uuid),
     ];
     ids.into_iter().flatten().next().map_or(name.to_owned(), |id| id.to_string())
 }

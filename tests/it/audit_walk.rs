@@ -142,6 +142,15 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         | "DELETE /operator/v1/tiers/{slug}/announcement"
         | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
         "POST /api/v1/jobs/{id}/retry" => retried(app, owner, &name).await,
+        "POST /operator/v1/jobs/{id}/cancel" | "POST /operator/v1/jobs/{id}/retry" => {
+            let made = make(app, owner, &name, "/api/v1/jobs").await;
+            if path.ends_with("retry") {
+                owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
+            }
+            let made = made.replace("/api/v1", "/operator/v1");
+            let place = path.replace("/operator/v1/jobs/{id}", &made);
+            operation.call_with(&app.operator().await, &place, Some(json!({}))).await
+        }
         "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
         "POST /api/v1/imports" => import(owner, "application/x-ndjson", "").await,
         "POST /operator/v1/simulations" => simulation(app).await,
