@@ -35,6 +35,7 @@ alter table jobs
     add column due_at timestamptz,
     add check ((schedule_id is null) = (due_at is null));
 create unique index jobs_due_once on jobs (org_id, schedule_id, due_at) where schedule_id is not null;
+create index jobs_schedule on jobs (org_id, schedule_id, created_at, id) where schedule_id is not null;
 
 -- Operators' list, and the sweep of what was over long ago, go over all orgs.
 create index jobs_of_all on jobs (created_at, id);

@@ -80,7 +80,12 @@ pub async fn enqueue_due(
     );
     let Some(schedule) = schedule.fetch_optional(&mut *tx).await? else { return Ok(None) };
     let (kind, args) = schedule.kind.job(schedule.args).map_err(|error| Error::Internal(error.into()))?;
-    let next = Cron::parse(&schedule.cron, &schedule.timezone)?.next_after(now.max(schedule.due_at));
+    let next = Cron::parse(&schedule.cron, &schedule.timezone)
+        .ok()
+        .and_then(|cron| cron.next_after(now.max(schedule.due_at)));
+    if next.is_none() {
+        tracing::warn!(%org, schedule = %id, "a schedule is never due again");
+    }
     let job = JobId::new();
     insert(&mut tx, id, job, (kind, &args), schedule.due_at).await?;
     sqlx::query!(

@@ -143,13 +143,7 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
         "POST /api/v1/jobs/{id}/retry" => retried(app, owner, &name).await,
         "POST /operator/v1/jobs/{id}/cancel" | "POST /operator/v1/jobs/{id}/retry" => {
-            let made = make(app, owner, &name, "/api/v1/jobs").await;
-            if path.ends_with("retry") {
-                owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
-            }
-            let made = made.replace("/api/v1", "/operator/v1");
-            let place = path.replace("/operator/v1/jobs/{id}", &made);
-            operation.call_with(&app.operator().await, &place, Some(json!({}))).await
+            steered(app, owner, operation).await
         }
         "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
         "POST /api/v1/imports" => import(owner, "application/x-ndjson", "").await,
@@ -166,6 +160,16 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         _ if operation.is_public() => operation.call(&app.anon(), path).await,
         _ => operation.call(owner, &of_own(app, operation, owner).await).await,
     }
+}
+
+/// The same by an operator, or only cancelled.
+async fn steered(app: &TestApp, owner: &Persona, operation: &Operation<'_>) -> Reply {
+    let made = make(app, owner, &operation.to_string(), "/api/v1/jobs").await;
+    if operation.path.ends_with("retry") {
+        owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
+    }
+    let path = operation.path.replace("{id}", made.rsplit('/').next().unwrap());
+    operation.call_with(&app.operator().await, &path, Some(json!({}))).await
 }
 
 /// A job that was cancelled, and is to be done after all.

@@ -183,7 +183,10 @@ async fn a_worker_apart_gives_its_job_back_when_stopped_and_one_that_is_killed_l
     let is = async |status: &str| until(status, async || job().await["status"] == status).await;
 
     // Whoever exports them waits in the midst of it.
-    let lock = app.database.lock("lock table products in access exclusive mode").await;
+    let gate = "create policy gate on products as restrictive for select to insula_app
+                using (pg_advisory_xact_lock_shared(7) is not null)";
+    app.database.run(gate).await;
+    let lock = app.database.lock("select pg_advisory_xact_lock(7)").await;
     let mut stopped = Binary::work(&app.database);
     is("running").await;
     stopped.signal("TERM");

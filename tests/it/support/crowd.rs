@@ -41,6 +41,7 @@ impl Crowd {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "some lines for each table, and nothing else")]
 async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
     let id = |noun, number| format!("md5('{noun}' || {number})::uuid");
     let (number, ago) = ("i", "now() - i * interval '1 second'");
@@ -103,7 +104,7 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
         (
             "schedules (org_id, id, name, kind, args, cron, timezone, created_by_user, created_at)",
             format!(
-                "{}, 'n' || i % 5000, 'export', '{{}}', '@daily', 'UTC', '{}', {ago}",
+                "{}, 'n' || i % 5000, 'export', '{{\"resource\": \"products\", \"format\": \"csv\"}}', '@daily', 'UTC', '{}', {ago}",
                 id("schedule", number),
                 org.uuid()
             ),
