@@ -55,6 +55,7 @@ impl App {
         tasks.spawn(worker::keep_decisions(state.clone(), background.clone()));
         tasks.spawn(worker::keep_recorder(state.clone(), background.clone()));
         tasks.spawn(worker::run_simulations(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_schedules(state.clone(), background.clone()));
         let workers = state.config.jobs.workers;
         tasks.spawn(worker::run_jobs(state.clone(), handlers(&state), workers, background.clone()));
         if let Some(metrics) = metrics {
@@ -114,8 +115,10 @@ pub async fn work(config: Config, clock: Clock, stop: CancellationToken) -> anyh
     };
     let workers = state.config.jobs.workers;
     tracing::info!(workers, "doing jobs");
-    worker::run_jobs(state.clone(), handlers(&state), workers, stop.clone()).await;
-    stop.cancelled().await;
+    tokio::join!(
+        worker::run_jobs(state.clone(), handlers(&state), workers, stop.clone()),
+        worker::keep_schedules(state.clone(), stop.clone()),
+    );
     if tokio::time::timeout(FAREWELL, state.pools.close()).await.is_err() {
         tracing::warn!("connections were still in use");
     }

@@ -167,6 +167,8 @@ pub struct Decisions {
 #[serde(deny_unknown_fields)]
 pub struct Jobs {
     pub workers: u32,
+    pub retention_days: u32,
+    pub failed_retention_days: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -294,6 +296,8 @@ impl Config {
             ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
             ("STORAGE__IMPORT_MEBIBYTES", u64::from(self.storage.import_mebibytes)),
             ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
+            ("JOBS__RETENTION_DAYS", u64::from(self.jobs.retention_days)),
+            ("JOBS__FAILED_RETENTION_DAYS", u64::from(self.jobs.failed_retention_days)),
             ("DECISIONS__MEBIBYTES", u64::from(self.decisions.mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {

@@ -122,6 +122,8 @@ ids! {
     SimulationId = "sim";
     /// A job of an organisation.
     JobId = "job";
+    /// Jobs of an organisation that recur.
+    ScheduleId = "sch";
     /// A file that an organisation keeps.
     FileId = "fil";
     /// A picture of a product.

@@ -10,6 +10,7 @@ pub mod money;
 pub mod networks;
 
 // 1 pipes
+pub mod cron;
 pub mod db;
 pub mod file_links;
 pub mod local;

@@ -2,7 +2,7 @@
 
 use crate::ids::{
     ApiKeyId, CategoryId, FileId, ImageId, InvitationId, JobId, OrderId, OrgId, OverrideId, ProductId,
-    RoleId, SessionId, SimulationId, UserId,
+    RoleId, ScheduleId, SessionId, SimulationId, UserId,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -61,6 +61,7 @@ fn on_the_wire(kind: &str, id: Uuid) -> String {
         "product" => ProductId::from_uuid(id).to_string(),
         "product_image" => ImageId::from_uuid(id).to_string(),
         "job" => JobId::from_uuid(id).to_string(),
+        "schedule" => ScheduleId::from_uuid(id).to_string(),
         "simulation" => SimulationId::from_uuid(id).to_string(),
         "order" => OrderId::from_uuid(id).to_string(),
         "override" => OverrideId::from_uuid(id).to_string(),
@@ -85,6 +86,7 @@ pub fn stored(name: &str) -> String {
         name.parse().map(OverrideId::uuid),
         name.parse().map(JobId::uuid),
         name.parse().map(SimulationId::uuid),
+        name.parse().map(ScheduleId::uuid),
     ];
     ids.into_iter().flatten().next().map_or(name.to_owned(), |id| id.to_string())
 }

@@ -3,8 +3,8 @@
 use crate::{
     api::{
         api_keys, audit_events, auth, categories, decisions, dev_mail, docs, events, explain, exports, files,
-        health, imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, search,
-        tiers, user_permissions, users,
+        health, imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, schedules,
+        search, tiers, user_permissions, users,
     },
     authn::keyring,
     extract::Json,
@@ -55,6 +55,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         search::routes(),
         orders::routes(),
         jobs::routes(),
+        schedules::routes(),
         imports::routes(),
         exports::routes(),
         events::routes(),
@@ -67,6 +68,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         operator::accuracy::routes(),
         operator::usage::routes(),
         operator::simulations::routes(),
+        operator::jobs::routes(),
         operator::keys::routes(),
     ];
 

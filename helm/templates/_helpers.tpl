@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name alone where it already says insula. Cut at 55: "-migrate" and "-health" are appended. */}}
+{{/* The release's name alone where it already says insula. Cut at 55: "-migrate", "-health" and "-worker" are appended. */}}
 {{- define "insula.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride }}
@@ -19,6 +19,12 @@
 app.kubernetes.io/name: {{ include "insula.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: api
+{{- end }}
+
+{{- define "insula.workerSelector" -}}
+app.kubernetes.io/name: {{ include "insula.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: worker
 {{- end }}
 
 {{/* Labels of an object; the component is "api" unless (dict "root" . "component" ..) says another. */}}

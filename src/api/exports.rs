@@ -14,12 +14,13 @@ use crate::{
     ids::JobId,
     jobs::{
         self, Broken, Handlers, Job, JobStatus, NewJob, Run, Succeeded,
-        files::{self, CsvFile, Format, NdjsonFile, Rows},
+        exports::{ExportArgs, KIND, NewExport},
+        files::{self, CsvFile, Format, NdjsonFile},
     },
     middleware::TenantRoutes,
     product::{NewProduct, rows::ProductRow, sheet},
     state::AppState,
-    storage::{Storage, Writing},
+    storage::Writing,
     tenancy::TenantTx,
     trail::Trail,
 };
@@ -29,15 +30,12 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use garde::Validate;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::{OffsetDateTime, macros::datetime};
-use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-const KIND: &str = "products.export";
+const EXPORT: Permission = Permission { resource: Exports, action: Create };
 const READ_PRODUCTS: Permission = Permission { resource: Products, action: Read };
 const READ_COST: Permission = Permission { resource: Products, action: ReadCost };
 
@@ -58,24 +56,8 @@ pub fn routes() -> TenantRoutes {
 }
 
 pub fn handlers(handlers: Handlers, state: &AppState) -> Handlers {
-    let storage = state.storage.clone();
-    handlers.on(KIND, move |run| export(run, storage.clone()))
-}
-
-#[derive(Serialize, Deserialize, Validate, ToSchema)]
-#[garde(allow_unvalidated)]
-#[serde(deny_unknown_fields)]
-pub struct NewExport {
-    pub resource: Rows,
-    pub format: Format,
-}
-
-/// What the job is told.
-#[derive(Serialize, Deserialize)]
-struct Args {
-    format: Format,
-    /// Whether whoever asked may see costs: without, there are none in the file.
-    costs: bool,
+    let state = state.clone();
+    handlers.on(KIND, move |run| export(run, state.clone()))
 }
 
 /// Export into a file
@@ -94,7 +76,7 @@ async fn create_export(
 ) -> Result<Response> {
     let (tx, caller) = db.begin_as().await?;
     check(&caller, READ_PRODUCTS)?;
-    let args = Args { format: new.format, costs: caller.exercise(READ_COST) };
+    let args = ExportArgs { format: new.format, costs: caller.exercise(READ_COST), is_scheduled: false };
     once(tx, &caller, key, ("create_export", &new), async |tx| {
         let id = JobId::new();
         files::note(tx, id).await?;
@@ -150,10 +132,13 @@ fn check(caller: &Caller, permission: Permission) -> Result<()> {
 
 /// Begun anew by each attempt. What it has written is seen by nobody before it is whole, and whole it becomes in a
 /// transaction in which no other attempt can.
-async fn export(run: Run, storage: Storage) -> Result<Succeeded, Broken> {
-    let args: Args = serde_json::from_value(run.job.args.clone())
+async fn export(run: Run, state: AppState) -> Result<Succeeded, Broken> {
+    let mut args: ExportArgs = serde_json::from_value(run.job.args.clone())
         .map_err(|error| Broken::ForGood(format!("it asks for what this release does not know: {error}")))?;
-    let mut writing = storage.write(&files::key(run.job.org, run.job.id));
+    if args.is_scheduled {
+        args.costs = judge(&run, &state).await?;
+    }
+    let mut writing = state.storage.write(&files::key(run.job.org, run.job.id));
     let rows = match write(&run, &args, &mut writing).await {
         Ok(rows) => rows,
         Err(broken) => {
@@ -169,8 +154,20 @@ async fn export(run: Run, storage: Storage) -> Result<Succeeded, Broken> {
     run.succeed(tx, &json!({"rows": rows, "bytes": bytes, "path": path})).await
 }
 
+/// What a schedule asks for is done with the rights that its maker has by now. Answers whether they may see costs, having
+/// written that down for whoever downloads the file.
+async fn judge(run: &Run, state: &AppState) -> Result<bool, Broken> {
+    let maker = run.maker(&state.authz, state.clock.now()).await?;
+    maker.must(&[EXPORT, READ_PRODUCTS])?;
+    let costs = maker.may(READ_COST);
+    let mut tx = run.begin().await?;
+    run.checkpoint(&mut tx, (0, None), &json!({"costs": costs})).await?;
+    tx.commit().await?;
+    Ok(costs)
+}
+
 /// Answers how many rows that were: those that there were all the while are in it once.
-async fn write(run: &Run, args: &Args, writing: &mut Writing) -> Result<i64, Broken> {
+async fn write(run: &Run, args: &ExportArgs, writing: &mut Writing) -> Result<i64, Broken> {
     let total = count(&mut run.read().await?).await?;
     if args.format == Format::Csv {
         writing.push(record(sheet::header(args.costs))?.into()).await?;
@@ -239,9 +236,9 @@ async fn select_page(tx: &mut TenantTx, after: (OffsetDateTime, Uuid)) -> Result
 }
 
 /// An export whose file is still kept, or will be.
-async fn select(tx: &mut TenantTx, id: JobId) -> Result<Option<(Args, JobStatus)>> {
+async fn select(tx: &mut TenantTx, id: JobId) -> Result<Option<(ExportArgs, JobStatus)>> {
     let found = sqlx::query!(
-        r#"select j.args, j.status as "status: JobStatus" from jobs j
+        r#"select j.args, j.state, j.status as "status: JobStatus" from jobs j
            join job_files f on f.org_id = $1 and f.job_id = j.id
            where j.org_id = $1 and j.id = $2 and j.kind = $3"#,
         tx.org().uuid(),
@@ -249,6 +246,8 @@ async fn select(tx: &mut TenantTx, id: JobId) -> Result<Option<(Args, JobStatus)
         KIND
     );
     let Some(found) = found.fetch_optional(&mut **tx).await? else { return Ok(None) };
-    let args = serde_json::from_value(found.args).map_err(|error| Error::Internal(error.into()))?;
+    let mut args: ExportArgs =
+        serde_json::from_value(found.args).map_err(|error| Error::Internal(error.into()))?;
+    args.costs |= found.state.is_some_and(|state| state["costs"] == true);
     Ok(Some((args, found.status)))
 }

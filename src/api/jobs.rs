@@ -6,14 +6,13 @@ use crate::{
         Resource::Jobs,
     },
     caller::Caller,
-    error::{Error, OptionExt as _, Result, SqlExt as _},
+    error::{OptionExt as _, Result},
     events::{self, Entry},
     extract::{Action, Json, List, ListParams, Listed, Path, TenantDb},
-    ids::JobId,
+    ids::{JobId, ScheduleId},
     jobs::{self, Job, JobRow},
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
-    tenancy::TenantTx,
     trail::Trail,
 };
 use axum::response::Response;
@@ -31,7 +30,7 @@ impl Listed for Job {
     type Row = JobRow;
     const LISTING: &'static Listing = &Listing {
         columns: "id, kind, status, done, total, result, error, attempts, max_attempts, cancel_requested, \
-                  created_by_user, created_by_key, created_at, run_at, started_at, finished_at",
+                  created_by_user, created_by_key, schedule_id, created_at, run_at, started_at, finished_at",
         from: "jobs where org_id = $1",
         sorts: &[Sort { name: "created_at", column: "created_at", cast: "timestamptz" }],
         filters: &[
@@ -42,13 +41,19 @@ impl Listed for Job {
                 about: "In this state.",
             },
             Filter { name: "kind", predicate: "kind =", kind: Kind::Text, about: "Of this kind." },
+            Filter {
+                name: "schedule_id",
+                predicate: "schedule_id =",
+                kind: Kind::Id(|text| text.parse().ok().map(ScheduleId::uuid)),
+                about: "Of this schedule.",
+            },
         ],
     };
 }
 
 /// List jobs
 ///
-/// Those that are over are listed too; a failed one can be retried.
+/// Those that are over are listed too, for 30 days unless the platform has it otherwise, and failed ones for 90: they can be retried.
 #[utoipa::path(get, path = "/jobs", tag = "jobs", params(ListParams<Job>),
     responses((status = 200, description = "A page of jobs.", body = Page<Job>)))]
 async fn list_jobs(db: TenantDb, list: List<Job>) -> Result<Response> {
@@ -78,10 +83,7 @@ async fn cancel_job(
     _: Action,
 ) -> Result<Json<Job>> {
     let mut tx = db.begin().await?;
-    if !cancel(&mut tx, id).await? {
-        jobs::find(&mut tx, id).await?.or_not_found()?;
-        return Err(Error::conflict("finished", "it is over already: there is nothing to cancel"));
-    }
+    jobs::cancel(&mut tx, caller.org(), id).await?;
     let entry = Entry::new("job.cancelled", "job", id.uuid().to_string());
     events::record(&mut tx, caller.actor(), &trail, entry).await?;
     let job = jobs::find(&mut tx, id).await?.or_not_found()?;
@@ -104,44 +106,10 @@ async fn retry_job(
     _: Action,
 ) -> Result<Json<Job>> {
     let mut tx = db.begin().await?;
-    if !retry(&mut tx, id).await? {
-        jobs::find(&mut tx, id).await?.or_not_found()?;
-        return Err(Error::conflict("not_failed", "only what has failed or was cancelled can be retried"));
-    }
+    jobs::retry(&mut tx, caller.org(), id).await?;
     let entry = Entry::new("job.retried", "job", id.uuid().to_string());
     events::record(&mut tx, caller.actor(), &trail, entry).await?;
     let job = jobs::find(&mut tx, id).await?.or_not_found()?;
     tx.commit().await?;
     Ok(Json(job))
-}
-
-async fn cancel(tx: &mut TenantTx, id: JobId) -> Result<bool> {
-    let cancelled = sqlx::query!(
-        "update jobs
-         set cancel_requested = true,
-             status = case status when 'queued' then 'cancelled' else status end,
-             finished_at = case status when 'queued' then clock_timestamp() end
-         where org_id = $1 and id = $2 and status in ('queued', 'running')",
-        tx.org().uuid(),
-        id.uuid()
-    );
-    Ok(cancelled.execute(&mut **tx).await?.rows_affected() > 0)
-}
-
-async fn retry(tx: &mut TenantTx, id: JobId) -> Result<bool> {
-    let retried = sqlx::query!(
-        "update jobs set status = 'queued', attempts = 0, cancel_requested = false, finished_at = null, run_at = now()
-         where org_id = $1 and id = $2 and status in ('failed', 'cancelled')",
-        tx.org().uuid(),
-        id.uuid()
-    );
-    let retried = retried
-        .execute(&mut **tx)
-        .await
-        .on_constraint("jobs_unique_key", || {
-            Error::conflict("under_way", "another like it waits or runs already")
-        })?
-        .rows_affected();
-    sqlx::query!("select pg_notify($1, '')", jobs::CHANNEL).execute(&mut **tx).await?;
-    Ok(retried > 0)
 }

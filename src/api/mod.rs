@@ -28,6 +28,7 @@ pub mod org;
 pub mod permissions;
 pub mod products;
 pub mod roles;
+pub mod schedules;
 pub mod search;
 pub mod tiers;
 pub mod user_permissions;

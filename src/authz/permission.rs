@@ -33,6 +33,7 @@ words! {
         Orders = "orders",
         Files = "files",
         Jobs = "jobs",
+        Schedules = "schedules",
         Imports = "imports",
         Exports = "exports",
         Events = "events",
@@ -43,6 +44,7 @@ words! {
         PlatformKeys = "platform_keys",
         PlatformUsage = "platform_usage",
         PlatformSimulations = "platform_simulations",
+        PlatformJobs = "platform_jobs",
     }
 }
 
@@ -150,6 +152,10 @@ impl Permission {
             (Resource::Jobs, Read) => "See the jobs and what came of them.",
             (Resource::Jobs, Cancel) => "Cancel jobs.",
             (Resource::Jobs, Update) => "Retry jobs.",
+            (Resource::Schedules, Read) => "See what is scheduled.",
+            (Resource::Schedules, Create) => "Schedule what one may do, to be done again and again.",
+            (Resource::Schedules, Update) => "Change, pause and resume schedules of what one may do.",
+            (Resource::Schedules, Delete) => "Delete schedules.",
             (Resource::Imports, Create) => "Import by the file what one may create and update.",
             (Resource::Imports, Read) => "See what was wrong with the rows of imports.",
             (Resource::Exports, Create) => "Export into a file what one may see.",

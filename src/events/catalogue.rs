@@ -4,7 +4,8 @@ use crate::authz::{
     Action::Read,
     Permission,
     Resource::{
-        self, ApiKeys, AuditEvents, Categories, Files, Invitations, Jobs, Orders, Org, Products, Roles, Users,
+        self, ApiKeys, AuditEvents, Categories, Files, Invitations, Jobs, Orders, Org, Products, Roles,
+        Schedules, Users,
     },
 };
 
@@ -109,6 +110,9 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("role.deleted", Roles, "A role is gone."),
     of("role.updated", Roles, "A role was changed."),
     of("sandbox.reset", Org, "All that was made in the sandbox is gone."),
+    of("schedule.created", Schedules, "A schedule was made."),
+    of("schedule.deleted", Schedules, "A schedule is gone."),
+    of("schedule.updated", Schedules, "A schedule was changed, paused or set going again."),
     of("session.ended", AuditEvents, "A session of a member is over."),
     of("session.started", AuditEvents, "A member has signed in."),
     of("session.stepped_up", AuditEvents, "A member has proved again who they are."),

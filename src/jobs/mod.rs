@@ -1,15 +1,24 @@
 //! Jobs: work that outlives a request, enqueued in the transaction of what asks for it, and lost with nobody's death.
 
+mod control;
+mod due;
+pub mod exports;
+mod figures;
 pub mod files;
 mod handlers;
+mod maker;
 mod queue;
 mod run;
 mod told;
 
+pub use control::{cancel, retry};
+pub use due::{ScheduleKind, due, enqueue_due};
+pub use figures::{KindFigures, figures};
 pub use handlers::Handlers;
+pub use maker::Maker;
 pub use queue::{Beat, CHANNEL, LEASE, Queue};
 pub use run::{Broken, Claimed, Run, Succeeded};
-pub use told::{Job, JobProgress, JobRow, JobStatus, find};
+pub use told::{Job, JobProgress, JobRow, JobStatus, find, find_in};
 
 use crate::{
     authn::Actor,

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     events::{self, Doer},
     ids::{JobId, OrgId},
-    tenancy::{Mode, Status, TenantTx},
+    tenancy::{Mode, Opening, Status, TenantTx},
     trail::Trail,
 };
 use serde_json::Value;
@@ -118,9 +118,14 @@ impl Run {
     /// # Errors
     /// [`Broken::Again`] where the org is not active.
     pub async fn read(&self) -> Result<TenantTx, Broken> {
+        Ok(self.read_at().await?.0)
+    }
+
+    /// The same, and how the org stood when it began.
+    pub(super) async fn read_at(&self) -> Result<(TenantTx, Opening), Broken> {
         let (tx, opening) = TenantTx::begin(&self.pools, self.job.org, Mode::Read).await?;
         match opening.status {
-            Status::Active => Ok(tx),
+            Status::Active => Ok((tx, opening)),
             Status::Suspended | Status::Deleted => Err(not_active()),
         }
     }

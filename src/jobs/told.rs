@@ -4,11 +4,12 @@ use crate::{
     authn,
     error::Result,
     events::Entry,
-    ids::{ApiKeyId, JobId, UserId},
+    ids::{ApiKeyId, JobId, OrgId, ScheduleId, UserId},
     tenancy::TenantTx,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -37,6 +38,8 @@ pub struct Job {
     /// The user or API key that asked for it; none for the platform itself.
     #[schema(example = "usr_01jd8yq3c5f4x7t9k2m6n8p0rs", max_length = 40)]
     pub created_by: Option<String>,
+    /// The schedule that it was due by, if any.
+    pub schedule_id: Option<ScheduleId>,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
     /// Not begun (again) before.
@@ -97,6 +100,7 @@ pub struct JobRow {
     cancel_requested: bool,
     created_by_user: Option<UserId>,
     created_by_key: Option<ApiKeyId>,
+    schedule_id: Option<ScheduleId>,
     created_at: OffsetDateTime,
     run_at: OffsetDateTime,
     started_at: Option<OffsetDateTime>,
@@ -116,6 +120,7 @@ impl From<JobRow> for Job {
             max_attempts: row.max_attempts,
             cancel_requested: row.cancel_requested,
             created_by: authn::id_in(row.created_by_user, row.created_by_key),
+            schedule_id: row.schedule_id,
             created_at: row.created_at,
             run_at: row.run_at,
             started_at: row.started_at,
@@ -126,14 +131,20 @@ impl From<JobRow> for Job {
 
 /// The job of the org of `tx` that has this id.
 pub async fn find(tx: &mut TenantTx, id: JobId) -> Result<Option<Job>> {
+    let org = tx.org();
+    find_in(tx, org, id).await
+}
+
+/// The job of `org` that has this id.
+pub async fn find_in(tx: &mut PgConnection, org: OrgId, id: JobId) -> Result<Option<Job>> {
     let row = sqlx::query_as!(
         JobRow,
         r#"select id as "id: _", kind, status as "status: _", done, total, result, error, attempts, max_attempts,
                   cancel_requested, created_by_user as "created_by_user: _", created_by_key as "created_by_key: _",
-                  created_at, run_at, started_at, finished_at
+                  schedule_id as "schedule_id: _", created_at, run_at, started_at, finished_at
            from jobs where org_id = $1 and id = $2"#,
-        tx.org().uuid(),
+        org.uuid(),
         id.uuid()
     );
-    Ok(row.fetch_optional(&mut **tx).await?.map(Into::into))
+    Ok(row.fetch_optional(tx).await?.map(Into::into))
 }

@@ -53,6 +53,7 @@ use utoipa::{
         (name = "search", description = "What fits some words."),
         (name = "orders", description = "What was bought."),
         (name = "jobs", description = "What is still being done, and what came of it."),
+        (name = "schedules", description = "Jobs that recur."),
         (name = "imports", description = "Rows taken in by the file."),
         (name = "exports", description = "Rows given out by the file."),
         (name = "events", description = "What happened."),
@@ -62,6 +63,7 @@ use utoipa::{
         (name = "operator: limits", description = "What holds for whom, for operators."),
         (name = "operator: usage", description = "What organisations ask for, for operators."),
         (name = "operator: simulations", description = "Tiers tried out on recorded decisions, for operators."),
+        (name = "operator: jobs", description = "What waits, runs and has failed, of all organisations, for operators."),
         (name = "operator: keys", description = "What access tokens are signed with, for operators.")
     )
 )]

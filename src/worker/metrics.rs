@@ -1,9 +1,18 @@
 //! Tells Prometheus what this replica counted, on an address of its own: who reaches the API does not reach this.
 
-use crate::{metrics::Text, state::AppState};
+use crate::{
+    error::Result,
+    jobs::{self, KindFigures},
+    metrics::Text,
+    state::AppState,
+};
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
-use tokio::net::TcpListener;
+use std::time::Duration;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+/// Less than Prometheus waits.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub async fn serve_metrics(state: AppState, listener: TcpListener, until: CancellationToken) {
     let router = Router::new().route("/metrics", get(metrics)).with_state(state);
@@ -17,5 +26,34 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let mut text = Text::default();
     state.requests.tell(&mut text);
     state.limits.tell(&mut text);
+    // What this replica counted is told whether or not the database can be asked.
+    match timeout(PATIENCE, queue(&state)).await {
+        Ok(Ok(figures)) => tell_queue(&mut text, &figures),
+        Ok(Err(error)) => tracing::warn!(%error, "metrics are told without the jobs"),
+        Err(_) => tracing::warn!("metrics are told without the jobs: the database takes too long"),
+    }
     ([(header::CONTENT_TYPE, Text::CONTENT_TYPE)], text.into_string())
+}
+
+async fn queue(state: &AppState) -> Result<Vec<KindFigures>> {
+    jobs::figures(&mut state.platform.begin().await?).await
+}
+
+/// Of all replicas together: each tells the same, so take one's word and not the sum.
+fn tell_queue(text: &mut Text, figures: &[KindFigures]) {
+    text.family(
+        "insula_jobs",
+        "gauge",
+        "Jobs that wait, run, or have failed and are kept, of all replicas together.",
+    );
+    for of in figures {
+        for (state, count) in [("waiting", of.waiting), ("running", of.running), ("failed", of.failed)] {
+            text.sample("insula_jobs", &[("kind", &of.kind), ("state", state)], count);
+        }
+    }
+    let name = "insula_jobs_oldest_wait_seconds";
+    text.family(name, "gauge", "How long the job that is due longest has been waiting.");
+    for of in figures {
+        text.sample(name, &[("kind", &of.kind)], of.oldest_wait_seconds);
+    }
 }

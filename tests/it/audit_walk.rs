@@ -198,6 +198,9 @@ async fn succeed(app: &TestApp, operation: &Operation<'_>) -> Reply {
         | "DELETE /operator/v1/tiers/{slug}/announcement"
         | "POST /operator/v1/tiers/{slug}/revert" => of_tier(app, operation).await,
         "POST /api/v1/jobs/{id}/retry" => retried(app, owner, &name).await,
+        "POST /operator/v1/jobs/{id}/cancel" | "POST /operator/v1/jobs/{id}/retry" => {
+            steered(app, owner, operation).await
+        }
         "POST /api/v1/files" => upload(owner, "cog.png", "image/png", png()).await,
         "POST /api/v1/imports" => import(owner, "application/x-ndjson", "").await,
         "POST /operator/v1/simulations" => simulation(app).await,
@@ -257,6 +260,16 @@ async fn in_the_shop(app: &TestApp, operation: &Operation<'_>, owner: &Persona) 
         }
         _ => operation.call(owner, &of_own(app, operation, owner).await).await,
     }
+}
+
+/// The same by an operator, or only cancelled.
+async fn steered(app: &TestApp, owner: &Persona, operation: &Operation<'_>) -> Reply {
+    let made = make(app, owner, &operation.to_string(), "/api/v1/jobs").await;
+    if operation.path.ends_with("retry") {
+        owner.post(&format!("{made}/cancel"), json!({})).await.expect(200);
+    }
+    let path = operation.path.replace("{id}", made.rsplit('/').next().unwrap());
+    operation.call_with(&app.operator().await, &path, Some(json!({}))).await
 }
 
 /// A job that was cancelled, and is to be done after all.

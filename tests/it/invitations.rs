@@ -243,6 +243,7 @@ async fn nobody_invites_to_more_than_they_hold_and_admins_are_made_by_fresh_sign
         "orders:read",
         "jobs:read",
         "events:read",
+        "schedules:read",
         "files:read",
     ];
     let key = app.api_key(&acme, &scopes).await;

@@ -8,6 +8,7 @@ use super::support::{
 use insula::{
     ids::JobId,
     jobs::{self, Broken, Enqueued, NewJob},
+    worker,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -217,6 +218,41 @@ async fn a_job_sees_the_rows_of_its_own_org_alone() {
     let _work = labour::work(&app);
     until("it has failed", async || all_are(&app, &globex, "failed").await).await;
     assert_eq!(stock(&acme.owner, &theirs).await, 0);
+}
+
+#[tokio::test]
+async fn jobs_long_over_go_with_their_files_and_failed_ones_later() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let work = labour::work_for_real(&app);
+    let mut exports = Vec::new();
+    for org in [&acme, &globex] {
+        let new = json!({"resource": "products", "format": "csv"});
+        let asked = org.owner.post("/api/v1/exports", new).await.expect(202);
+        exports.push(id(&asked).to_owned());
+        until("it is done", async || all_are(&app, org, "succeeded").await).await;
+    }
+    drop(work);
+    let waits = enqueue_new(&app, acme.id, job("tests.nobody_does_this", json!({}))).await;
+    let failed = enqueue_new(&app, acme.id, NewJob { max_attempts: 1, ..job(PANIC, json!({})) }).await;
+    let work = labour::work(&app);
+    until("it has failed", async || labour::tally(&app, acme.id).await.0.contains_key("failed")).await;
+    drop(work);
+    let kept = async |days: u64| {
+        app.clock.advance(Duration::from_hours(24 * days));
+        worker::sweep_rows(&app.state).await.unwrap();
+        let again = app.signed_in(acme.owner.user(), acme.id).await;
+        let page = again.get("/api/v1/jobs?sort=created_at").await.expect(200);
+        let jobs = page["data"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned());
+        jobs.collect::<Vec<_>>()
+    };
+    let (waits, failed) = (waits.to_string(), failed.to_string());
+    assert_eq!(kept(6).await, [exports[0].as_str(), &waits, &failed]);
+    assert_eq!(app.stored(acme.id).await, [exports[0].as_str()]);
+    assert_eq!(kept(2).await, [exports[0].as_str(), &waits, &failed]);
+    assert_eq!(app.stored(acme.id).await, [""; 0], "files are kept for a week");
+    assert_eq!(kept(23).await, [waits.as_str(), &failed], "jobs for 30 days");
+    assert_eq!(kept(60).await, [waits.as_str()], "failed ones for 90, and what waits for ever");
 }
 
 /// Not a test of time: says what a claim costs where 100,000 jobs of one org wait.

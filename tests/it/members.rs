@@ -140,6 +140,7 @@ async fn a_key_changes_members_within_its_scopes_and_makes_no_admins() {
         "orders:read",
         "jobs:read",
         "events:read",
+        "schedules:read",
         "files:read",
     ];
     let viewers = app.api_key(&acme, &[&viewing[..], &["users:update", "users:delete"]].concat()).await;

@@ -1,4 +1,4 @@
-//! `insula serve` as a process: what it refuses to start with, and how it stops.
+//! `insula serve` and `insula worker` as processes: what they refuse to start with, and how they stop.
 
 use super::support::{Binary, Database, TestApp, cog, until};
 use serde_json::json;
@@ -169,4 +169,41 @@ async fn a_server_that_still_waits_for_its_database_stops_at_once_when_told_to()
     let asked = Instant::now();
     assert_eq!(served.ended().await.code(), Some(0), "{}", served.stderr());
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_worker_apart_gives_its_job_back_when_stopped_and_one_that_is_killed_leaves_it_to_the_next() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    acme.owner.post("/api/v1/products", cog()).await.expect(201);
+    let new = json!({"resource": "products", "format": "csv"});
+    let asked = acme.owner.post("/api/v1/exports", new).await;
+    asked.expect(202);
+    let job = async || acme.owner.get(asked.header("location")).await.expect(200);
+    let is = async |status: &str| until(status, async || job().await["status"] == status).await;
+
+    // Whoever exports them waits in the midst of it.
+    let gate = "create policy gate on products as restrictive for select to insula_app
+                using (pg_advisory_xact_lock_shared(7) is not null)";
+    app.database.run(gate).await;
+    let lock = app.database.lock("select pg_advisory_xact_lock(7)").await;
+    let mut stopped = Binary::work(&app.database);
+    is("running").await;
+    stopped.signal("TERM");
+    assert_eq!(stopped.ended().await.code(), Some(0), "{}", stopped.stderr());
+    let given_back = job().await;
+    assert_eq!((&given_back["status"], &given_back["attempts"]), (&json!("queued"), &json!(0)));
+
+    let mut killed = Binary::work(&app.database);
+    is("running").await;
+    killed.signal("KILL");
+    killed.ended().await;
+    lock.release().await;
+    assert_eq!(job().await["status"], "running", "nobody knows yet");
+    let _last = Binary::work(&app.database);
+    is("succeeded").await;
+    let done = job().await;
+    assert_eq!(done["attempts"], 2);
+    let file = acme.owner.get(done["result"]["path"].as_str().unwrap()).await;
+    assert!(file.status == 200 && file.text.lines().count() == 2, "{}", file.text);
 }

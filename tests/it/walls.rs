@@ -6,7 +6,9 @@ use super::support::Source;
 const WALLS: &[(&str, &[&str])] = &[
     ("argon2", &["authn"]),
     ("casbin", &["authz"]),
+    ("croner", &["cron"]),
     ("governor", &["limits"]),
+    ("jiff", &["cron"]),
     ("jsonwebtoken", &["authn"]),
     ("lettre", &["mail"]),
     ("multer", &["extract"]),

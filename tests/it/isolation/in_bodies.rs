@@ -75,6 +75,7 @@ fn collection_of(operation: &Operation<'_>, kind: &str) -> &'static str {
         "fil" => "/api/v1/files",
         "ord" => "/api/v1/orders",
         "key" => "/api/v1/api-keys",
+        "sch" => "/api/v1/schedules",
         "usr" => "/api/v1/users",
         _ => panic!("{operation}: teach in_bodies.rs where a {kind}_.. is made"),
     }

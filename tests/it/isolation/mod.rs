@@ -44,6 +44,10 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
         "/api/v1/api-keys" => json!({"name": fresh("key"), "scopes": ["products:read"]}),
         "/api/v1/categories" => json!({"name": fresh("Tools")}),
         "/api/v1/invitations" => json!({"email": address(), "roles": ["viewer"]}),
+        "/api/v1/schedules" => {
+            let args = json!({"resource": "products", "format": "csv"});
+            json!({"name": fresh("nightly"), "kind": "export", "args": args, "cron": "30 2 * * *"})
+        }
         "/api/v1/me/orgs" => json!({"name": fresh("Side business")}),
         "/api/v1/products" => product(),
         "/api/v1/roles" => json!({"name": fresh("role").replace(' ', "-"), "permissions": ["products:read"]}),

@@ -11,13 +11,14 @@ use insula::{
         invitations::Invitation,
         orders::{Order, OrderStep},
         products::{DeletedProduct, Product},
+        schedules::Schedule,
         users::Member,
     },
     audit::AuditEvent,
     category::Category,
     events::Event,
     extract::Listed,
-    ids::{CategoryId, JobId, OrderId, UserId},
+    ids::{CategoryId, JobId, OrderId, ScheduleId, UserId},
     jobs::Job,
     page::{Asked, CursorKey, Filter, Kind, Sort},
 };
@@ -37,6 +38,7 @@ const LISTS: [&str; 13] = [
     "/api/v1/orders/{id}/history",
     "/api/v1/products",
     "/api/v1/products/deleted",
+    "/api/v1/schedules",
     "/api/v1/users",
 ];
 
@@ -62,6 +64,7 @@ macro_rules! of_each_list {
         $check::<Order>(&mut app).await;
         $check::<OrderStep>(&mut app).await;
         $check::<Product>(&mut app).await;
+        $check::<Schedule>(&mut app).await;
     }};
 }
 
@@ -170,6 +173,7 @@ fn with(filter: &Filter) -> (&'static str, String) {
                 UserId::new().to_string(),
                 OrderId::new().to_string(),
                 JobId::new().to_string(),
+                ScheduleId::new().to_string(),
             ];
             ids.into_iter().find(|id| parse(id).is_some()).unwrap()
         }

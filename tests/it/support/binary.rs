@@ -45,6 +45,18 @@ impl Binary {
         Self::start(&["serve"], &[&ours[..], settings].concat())
     }
 
+    /// A worker beside it, which serves nothing.
+    pub fn work(database: &Database) -> Self {
+        let (app, platform) = (database.url("insula_app"), database.url("insula_platform"));
+        let settings = [
+            ("INSULA_AUTH__MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            ("INSULA_DATABASE__APP_URL", app.as_str()),
+            ("INSULA_DATABASE__PLATFORM_URL", &platform),
+            ("INSULA_STORAGE__FOLDER", database.files.to_str().unwrap()),
+        ];
+        Self::start(&["worker"], &settings)
+    }
+
     /// Starts it, lets it end, and tells its code and what it said to both sides.
     pub async fn run(args: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
         let mut binary = Self::start(args, settings);

@@ -50,6 +50,7 @@ fn events() -> (&'static str, String) {
     )
 }
 
+#[expect(clippy::too_many_lines, reason = "some lines for each table, and nothing else")]
 async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
     let id = |noun, number| format!("md5('{noun}' || {number})::uuid");
     let (number, ago) = ("i", "now() - i * interval '1 second'");
@@ -101,11 +102,20 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
             ),
         ),
         (
-            "jobs (org_id, id, kind, status, finished_at, created_at)",
+            "jobs (org_id, id, kind, status, finished_at, created_at, schedule_id, due_at)",
             format!(
                 "{}, 'k' || i % 100, (array['queued', 'succeeded', 'failed', 'cancelled'])[i % 4 + 1], \
-                 case when i % 4 > 0 then now() end, {ago}",
-                id("job", number)
+                 case when i % 4 > 0 then now() end, {ago}, {}, {ago}",
+                id("job", number),
+                id("schedule", "i % 100")
+            ),
+        ),
+        (
+            "schedules (org_id, id, name, kind, args, cron, timezone, created_by_user, created_at)",
+            format!(
+                "{}, 'n' || i % 5000, 'export', '{{\"resource\": \"products\", \"format\": \"csv\"}}', '@daily', 'UTC', '{}', {ago}",
+                id("schedule", number),
+                org.uuid()
             ),
         ),
         events(),

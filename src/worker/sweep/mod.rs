@@ -1,12 +1,14 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
-//! sessions long over, keys long retired, products deleted 30 days ago, files that are none, changes long heard of, counts of use beyond two months.
+//! sessions long over, keys long retired, products deleted 30 days ago, files that are none, jobs long over, changes long heard of, counts of use
+//! beyond two months.
+
+mod jobs;
 
 use crate::{
     bus, decisions,
     error::Result,
     events::{self, Entry},
-    ids::{FileId, JobId, OrgId},
-    jobs::files,
+    ids::{FileId, OrgId},
     limits::{self, record},
     state::AppState,
     storage::Key,
@@ -76,7 +78,7 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     purge_products(&mut tx, &Trail::of_the_house(at)).await?;
     tx.commit().await?;
     sweep_files(state).await?;
-    sweep_job_files(state).await?;
+    jobs::sweep_jobs(state).await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
 }
@@ -134,37 +136,6 @@ async fn sweep_files(state: &AppState) -> Result<()> {
     .execute(&mut *tx)
     .await?;
     tx.commit().await
-}
-
-/// Files of jobs that were asked for a week ago, and those whose job never came or is gone, after a day; with what was
-/// wrong with their rows. The file first: what is not written down any more, nobody finds.
-async fn sweep_job_files(state: &AppState) -> Result<()> {
-    let mut tx = state.platform.begin().await?;
-    let due = sqlx::query!(
-        r#"select o.id as "org: OrgId", d.job_id as "job: JobId"
-           from orgs o, lateral (
-               select f.job_id from job_files f left join jobs j on j.org_id = o.id and j.id = f.job_id
-               where f.org_id = o.id and f.created_at < now() - interval '1 day'
-                 and (j.id is null
-                      or f.created_at < now() - interval '7 days' and j.status not in ('queued', 'running'))
-               order by f.created_at limit 100
-           ) d"#
-    );
-    let due = due.fetch_all(&mut *tx).await?;
-    tx.commit().await?;
-    for file in due {
-        state.storage.delete(&files::key(file.org, file.job)).await?;
-        let mut tx = state.platform.begin().await?;
-        let (org, job) = (file.org.uuid(), file.job.uuid());
-        sqlx::query!("delete from import_errors where org_id = $1 and job_id = $2", org, job)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query!("delete from job_files where org_id = $1 and job_id = $2", org, job)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-    }
-    Ok(())
 }
 
 /// Of a product that was deleted 30 days ago nothing stays but what orders name: its row, emptied. Org by org, as the
