@@ -25,7 +25,7 @@ use insula::{
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 13] = [
+const LISTS: [&str; 14] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
