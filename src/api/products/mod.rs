@@ -15,8 +15,8 @@ use crate::{
     category::{self, Category},
     error::{Error, OptionExt as _, Result},
     extract::{
-        Action as Nothing, ETag, Expansion, IfMatch, Json, List, ListParams, Listed, Path, TenantDb, View,
-        ViewParams,
+        Action as Nothing, ETag, Expansion, IfMatch, Json, List, ListParams, Listed, Path, Shape, TenantDb,
+        View, ViewParams,
     },
     idempotency::{Done, IdempotencyKey, once},
     ids::{CategoryId, OrgId, ProductId},
@@ -41,12 +41,14 @@ use utoipa_axum::routes;
 pub fn routes() -> TenantRoutes {
     TenantRoutes::of(Products)
         .allow(Read, routes!(list_products))
+        .remembered(Shape::<Product>::SIGHT)
         .allow(Create, routes!(create_product))
         .allow(Create, routes!(bulk::change_products))
         .further(Update)
         .further(Delete)
         .costing(BULK_UNITS)
         .allow(Read, routes!(get_product))
+        .remembered(Shape::<Product>::SIGHT)
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
         .allow(Delete, routes!(restore_product))
