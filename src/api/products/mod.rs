@@ -181,7 +181,7 @@ impl Listed for Product {
                 // An array, so that it is a condition like the others, and looked up.
                 predicate: "id = any(array(select id from search_products({}, null)))",
                 kind: Kind::Words,
-                about: "In which these words are found, as `GET /search` finds them.",
+                about: "In which these words are found, as `GET /search` finds them: of more than 5,000 the 5,000 that it ranks.",
             },
             Filter {
                 name: "category_id",
