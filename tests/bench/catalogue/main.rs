@@ -6,7 +6,6 @@
 //! have, and `CATALOGUE_ORGS` how many are small.
 
 #![expect(clippy::unwrap_used, reason = "what can't go on stops")]
-#![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 #[path = "../neighbours/client.rs"]
 mod client;
@@ -27,6 +26,7 @@ fn main() {
     search::measure(&house);
 }
 
+#[expect(clippy::disallowed_methods, reason = "the settings of a bench are no settings of the program")]
 fn setting<T: std::str::FromStr>(name: &str, usual: T) -> T {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
