@@ -9,6 +9,10 @@ use crate::{
     tenancy::{Status, TenantTx},
 };
 use axum::http::StatusCode;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Where a principal stands in its org, as this replica remembers it: none for an API key, or who is no member.
 #[derive(Clone)]
@@ -36,6 +40,17 @@ pub struct Caller {
     standing: Option<Standing>,
     permission: Option<Permission>,
     uses: Uses,
+    /// Whether it was decided again, by whoever has a copy of this.
+    outdated: Arc<AtomicBool>,
+}
+
+/// What callers may see of a kind of resource: to those who may see the same, it is told the same.
+#[derive(Clone, Copy)]
+pub struct Sight {
+    /// A bit for each thing that not everybody may see, and this caller may.
+    pub of: fn(&Caller) -> u64,
+    /// Notes that a caller makes use of it, as [`Caller::see`] does.
+    pub used: fn(&Caller),
 }
 
 impl Caller {
@@ -54,6 +69,7 @@ impl Caller {
 
     /// Decides again where the org's policy has moved on since: `version` was read by an open transaction.
     pub async fn readmit(&self, authz: &Authz, version: i64) -> Result<Self> {
+        self.outdated.store(true, Ordering::Relaxed);
         let standing = match self.principal.actor {
             Actor::User { user, .. } => authz.standing_at(self.principal.org, user, version).await?,
             Actor::ApiKey { .. } => None,
@@ -63,6 +79,7 @@ impl Caller {
 
     /// Decides again by what `tx` reads, which holds `version` of the policy fast.
     pub async fn readmit_in(&self, authz: &Authz, tx: &mut TenantTx, version: i64) -> Result<Self> {
+        self.outdated.store(true, Ordering::Relaxed);
         let standing = match self.principal.actor {
             Actor::User { user, .. } => authz.standing_in(tx, version, user).await?,
             Actor::ApiKey { .. } => None,
@@ -101,7 +118,8 @@ impl Caller {
                 }
             }
         }
-        let caller = Self { principal, standing, permission, uses: authz.uses().clone() };
+        let uses = authz.uses().clone();
+        let caller = Self { principal, standing, permission, uses, outdated: Arc::default() };
         if let Some(permission) = permission {
             caller.note(permission);
         }
@@ -192,6 +210,12 @@ impl Caller {
             Actor::User { .. } => graph.effective(self.roles()),
             Actor::ApiKey { scopes, .. } => PermissionSet::read(scopes).with_implied(),
         }
+    }
+
+    /// Whether a transaction found the policy changed since this was decided: what it then read is not for this caller,
+    /// but for who they are by now.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
     }
 
     /// The policy version that the decision was made under; none where no policy had a say.

@@ -29,6 +29,7 @@ pub struct Config {
     pub mail: Mail,
     pub storage: Storage,
     pub authz: Authz,
+    pub cache: Cache,
     pub log: Log,
     pub metrics: Metrics,
     pub limits: Limits,
@@ -118,6 +119,13 @@ pub struct Storage {
 #[serde(deny_unknown_fields)]
 pub struct Authz {
     pub policies_mebibytes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    pub mebibytes: u32,
+    pub max_age_milliseconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -308,6 +316,12 @@ impl Config {
         if !(1..=1024).contains(&self.storage.file_mebibytes) {
             return Err(Unusable::new("INSULA_STORAGE__FILE_MEBIBYTES", "must be 1 to 1024"));
         }
+        if self.cache.max_age_milliseconds > 1000 {
+            return Err(Unusable::new(
+                "INSULA_CACHE__MAX_AGE_MILLISECONDS",
+                "must be 0 (keep nothing) to 1000: what another replica writes is seen within a second",
+            ));
+        }
         if !(0.0..=1.0).contains(&self.decisions.sample) {
             return Err(Unusable::new(
                 "INSULA_DECISIONS__SAMPLE",
@@ -410,6 +424,16 @@ impl Storage {
 impl Authz {
     pub fn policies_bytes(&self) -> u64 {
         u64::from(self.policies_mebibytes) << 20
+    }
+}
+
+impl Cache {
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.mebibytes) << 20
+    }
+
+    pub fn max_age(&self) -> Duration {
+        Duration::from_millis(self.max_age_milliseconds)
     }
 }
 

@@ -3,6 +3,7 @@
 // 0 words
 pub mod clock;
 pub mod config;
+pub mod entity_tag;
 pub mod error;
 pub mod ids;
 pub mod metadata;
@@ -10,6 +11,7 @@ pub mod money;
 pub mod networks;
 
 // 1 pipes
+pub mod cache;
 pub mod cron;
 pub mod db;
 pub mod file_links;

@@ -10,6 +10,7 @@ use crate::{
     },
     authz::Authz,
     bus::{self, Change, Freshness, Heard},
+    cache::Cache,
     clock::Clock,
     config::Config,
     db::Pools,
@@ -21,7 +22,7 @@ use crate::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
         record::Recorder,
     },
-    metrics::Requests,
+    metrics::{Reads, Requests},
     page::CursorKey,
     storage::Storage,
     tenancy::{Control, OrgDirectory, PlatformDb, gate},
@@ -63,7 +64,11 @@ pub struct Inner {
     pub usage: Usage,
     /// How many requests were answered, and in what time.
     pub requests: Requests,
-    /// What it decided, for simulations.
+    /// Answers that are still true.
+    pub cache: Cache,
+    /// How many reads it answered.
+    pub reads: Reads,
+    /// What the limiter decided, for simulations.
     pub recorder: Recorder,
     /// Decides how much an address may do before it is known who asks.
     pub ip_limiter: IpLimiter,
@@ -142,6 +147,8 @@ impl AppState {
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             usage: Usage::default(),
             requests: Requests::default(),
+            cache: Cache::new(config.cache.bytes(), config.cache.max_age()),
+            reads: Reads::default(),
             recorder: Recorder::new(&config.decisions),
             ip_limiter: IpLimiter::new(clock.clone(), &per_address, &per_network).map_err(faults)?,
             vault: Vault::new(&master)?,

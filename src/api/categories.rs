@@ -10,7 +10,9 @@ use crate::{
     category::Category,
     error::{Error, OptionExt as _, Result, SqlExt as _},
     events::{self, Entry},
-    extract::{ETag, IfMatch, Json, List, ListParams, Listed, Path, Query, TenantDb, View, ViewParams},
+    extract::{
+        ETag, IfMatch, Json, List, ListParams, Listed, Path, Query, Shape, TenantDb, View, ViewParams,
+    },
     idempotency::{Done, IdempotencyKey, once},
     ids::CategoryId,
     middleware::TenantRoutes,
@@ -31,8 +33,10 @@ use utoipa_axum::routes;
 pub fn routes() -> TenantRoutes {
     TenantRoutes::of(Categories)
         .allow(Read, routes!(list_categories))
+        .remembered(Shape::<Category>::SIGHT)
         .allow(Create, routes!(create_category))
         .allow(Read, routes!(get_category))
+        .remembered(Shape::<Category>::SIGHT)
         .allow(Update, routes!(update_category))
         .allow(Delete, routes!(delete_category))
         .with_trials()

@@ -1,8 +1,10 @@
 //! The pools of the two serving roles, the migrator, and the checks without which nothing is served.
 
 mod permits;
+mod writes;
 
 pub use permits::{Permit, Permits};
+pub use writes::{PendingWrite, Writes};
 
 use crate::{config, error};
 use anyhow::{Context as _, bail, ensure};
@@ -40,6 +42,8 @@ pub struct Pools {
     pub(crate) app: PgPool,
     /// Shares them among the orgs.
     pub permits: Permits,
+    /// Of this process, to each org.
+    pub writes: Writes,
     /// For what is asked and done before an org is known: whoever knocks, however many they are, waits for one another
     /// and keeps nobody from their work who is inside.
     pub(crate) gate: PgPool,
@@ -88,7 +92,7 @@ impl Pools {
         let mut connection = reach(&config.app_url, patience).await.context("as INSULA_DATABASE__APP_URL")?;
         check_powerless(&mut connection).await?;
         check_confined(&mut connection).await?;
-        Ok(Self { app, permits, gate, platform, bus })
+        Ok(Self { app, permits, writes: Writes::default(), gate, platform, bus })
     }
 
     /// Whether the database answers the app role right now.

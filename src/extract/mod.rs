@@ -20,7 +20,7 @@ pub use query::Query;
 pub use shape::{Expansion, Shape};
 pub use span::Span;
 pub use tenant_db::{TenantDb, Turn};
-pub use view::{View, ViewParams, knows};
+pub use view::{View, ViewParams};
 
 use crate::{
     authn::Actor,

@@ -3,7 +3,7 @@
 use super::{Listed, list::shape_params, query::pairs};
 use crate::{
     authz::Permission,
-    caller::Caller,
+    caller::{Caller, Sight},
     error::{Error, Result},
     ids::OrgId,
     state::AppState,
@@ -61,6 +61,17 @@ pub const EXPAND: &str = "expand";
 impl<T: Listed> Shape<T> {
     pub const PARAMETERS: &'static [&'static str] =
         if T::EXPANSIONS.is_empty() { &[FIELDS] } else { &[FIELDS, EXPAND] };
+
+    /// What a caller's role has to do with what is answered: fields that are hidden, and what may be had along.
+    pub const SIGHT: Sight = Sight {
+        of: |caller| {
+            let fields = T::FIELDS.iter().map(|field| field.permission);
+            let others = T::EXPANSIONS.iter().map(|expansion| expansion.permission);
+            let may = fields.chain(others).map(|permission| u64::from(caller.may(permission)));
+            may.fold(0, |bits, bit| bits << 1 | bit)
+        },
+        used: |caller| caller.see(T::FIELDS, []),
+    };
 
     /// Reads them out of a query; what else is in it is left to others.
     ///

@@ -3,6 +3,7 @@
 use super::{ETag, Json, Listed, Shape};
 use crate::{
     caller::Caller,
+    entity_tag::knows,
     error::{Error, Result},
     openapi,
     state::AppState,
@@ -16,10 +17,7 @@ use sqlx::PgConnection;
 use std::marker::PhantomData;
 use utoipa::{
     IntoParams,
-    openapi::{
-        Required,
-        path::{Parameter, ParameterIn},
-    },
+    openapi::path::{Parameter, ParameterIn},
 };
 
 /// A request for one `T`.
@@ -58,12 +56,6 @@ impl<T: Listed + serde::Serialize> View<T> {
     }
 }
 
-/// Whether an `If-None-Match` names a tag. Compares weakly, as it is meant to be: a cache on the way may have weakened it.
-pub fn knows(known: &HeaderValue, tag: &HeaderValue) -> bool {
-    let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else { return false };
-    known.trim() == "*" || known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
-}
-
 impl<T: Listed> FromRequestParts<AppState> for View<T> {
     type Rejection = Error;
 
@@ -78,24 +70,6 @@ pub struct ViewParams<T>(PhantomData<T>);
 
 impl<T: Listed> IntoParams for ViewParams<T> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "The ETag that one has: 304 where it is still the one.";
-        let known = openapi::header("If-None-Match", about, Required::False);
-        super::list::shape_params::<T>().into_iter().chain([known]).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_client_has_is_named_by_its_tag_weak_or_strong_alone_or_among_others() {
-        let tag = HeaderValue::from_static("\"7\"");
-        for known in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
-            assert!(knows(&HeaderValue::from_static(known), &tag), "{known}");
-        }
-        for known in ["\"6\"", "7", "", "\"77\""] {
-            assert!(!knows(&HeaderValue::from_static(known), &tag), "{known}");
-        }
+        super::list::shape_params::<T>().into_iter().chain([openapi::if_none_match()]).collect()
     }
 }

@@ -13,6 +13,7 @@ mod prefer;
 mod problem;
 mod rate_limit;
 mod receipts;
+mod remembered;
 mod request_id;
 mod resolve_org;
 mod routes;
@@ -23,7 +24,7 @@ mod trace;
 pub use authenticate::identify;
 pub use routes::{PublicRoutes, TenantRoutes};
 
-use crate::{authz::Permission, error, state::AppState};
+use crate::{authz::Permission, caller::Sight, error, state::AppState};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -65,6 +66,16 @@ fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> Method
             .layer(from_fn_with_state((state.clone(), door), guard::guard))
             .layer(from_fn_with_state(door, prefer::prefer)),
     )
+}
+
+/// What stands between the others and a read that need not be done each time.
+fn remembering(
+    state: &AppState,
+    door: Door,
+    sight: Sight,
+    route: MethodRouter<AppState>,
+) -> MethodRouter<AppState> {
+    route.route_layer(from_fn_with_state((state.clone(), door, sight), remembered::remembered))
 }
 
 /// What stands before a route that asks nobody who they are.

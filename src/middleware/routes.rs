@@ -1,8 +1,9 @@
 //! How a room's routes get their doors: there is no way to add one without.
 
-use super::{Door, held, public, tenant};
+use super::{Door, held, public, remembering, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
+    caller::Sight,
     limits::record,
     openapi::{self, COST, FURTHER},
     state::AppState,
@@ -19,6 +20,9 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 type Route = UtoipaMethodRouter<AppState>;
 
+/// A route, whoever may pass to it, at what cost if not the usual, and by whose sight it is remembered, if it is.
+type Hinged = (Option<Permission>, Option<u32>, Option<Sight>, Route);
+
 /// Routes of one resource, for signed-in members of an org and its API keys.
 ///
 /// `allow` attaches the tenant stack to an operation and writes what it asks for into the operation's
@@ -28,7 +32,7 @@ pub struct TenantRoutes {
     platform: bool,
     personal: bool,
     has_trials: bool,
-    doors: Vec<(Option<Permission>, Option<u32>, Route)>,
+    doors: Vec<Hinged>,
 }
 
 impl TenantRoutes {
@@ -69,15 +73,35 @@ impl TenantRoutes {
     #[must_use]
     pub fn allow(mut self, action: Action, route: Route) -> Self {
         let permission = self.resource.map(|resource| Permission { resource, action });
-        self.doors.push((permission, None, route));
+        self.doors.push((permission, None, None, route));
         self
     }
 
     /// Says what the operation that was allowed last costs, in units of the tier's quotas, where that is not the usual.
     #[must_use]
     pub fn costing(mut self, units: u32) -> Self {
-        if let Some((_, cost, _)) = self.doors.last_mut() {
+        if let Some((_, cost, ..)) = self.doors.last_mut() {
             *cost = Some(units);
+        }
+        self
+    }
+
+    /// Answers the read that was allowed last from memory where nothing was written since it was asked the same: by
+    /// whoever has the same `sight`, which has to say all that a caller's role has to do with the answer.
+    #[must_use]
+    pub fn remembered(mut self, sight: Sight) -> Self {
+        if let Some((_, _, remembered, (_, paths, _))) = self.doors.last_mut() {
+            *remembered = Some(sight);
+            for (_, operation) in operations(paths) {
+                let parameters = operation.parameters.get_or_insert_default();
+                let is_known = parameters.iter().any(|known| match known {
+                    RefOr::T(known) => known.name == openapi::IF_NONE_MATCH,
+                    RefOr::Ref(_) => false,
+                });
+                if !is_known {
+                    parameters.push(openapi::if_none_match().into());
+                }
+            }
         }
         self
     }
@@ -136,7 +160,7 @@ impl TenantRoutes {
     /// Lets in every member, for free.
     #[must_use]
     pub fn allow_members(mut self, route: Route) -> Self {
-        self.doors.push((None, Some(0), route));
+        self.doors.push((None, Some(0), None, route));
         self
     }
 
@@ -145,7 +169,7 @@ impl TenantRoutes {
         let Self { platform, personal, has_trials, .. } = self;
         self.doors.into_iter().fold(
             OpenApiRouter::new(),
-            |router, (permission, cost, (schemas, mut paths, route))| {
+            |router, (permission, cost, remembered, (schemas, mut paths, route))| {
                 let cost = cost.unwrap_or_else(|| usual_cost(&mut paths));
                 let route_id =
                     operations(&mut paths).find_map(|(_, operation)| operation.operation_id.clone());
@@ -158,7 +182,13 @@ impl TenantRoutes {
                     has_trials,
                 };
                 operations(&mut paths).for_each(|(_, operation)| describe_door(operation, door));
-                let route = state.map_or(MethodRouter::new(), |state| tenant(state, door, route));
+                let route = state.map_or(MethodRouter::new(), |state| {
+                    let route = match remembered {
+                        Some(sight) => remembering(state, door, sight, route),
+                        None => route,
+                    };
+                    tenant(state, door, route)
+                });
                 router.routes((schemas, paths, route))
             },
         )

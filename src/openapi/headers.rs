@@ -15,6 +15,7 @@ pub fn declare(document: &mut Value) {
             parameters.is_some_and(|all| all.iter().any(|parameter| parameter["name"] == name))
         };
         let (replays, prefers) = (takes(operation, "Idempotency-Key"), takes(operation, "Prefer"));
+        let tagged = takes(operation, "If-None-Match");
         for (status, response) in super::entries(operation, "/responses") {
             let mut names = EVERY_ANSWER.to_vec();
             if limited {
@@ -38,7 +39,7 @@ pub fn declare(document: &mut Value) {
                 let properties = properties(&read, schema);
                 let says = |name| properties.iter().any(|known| known == name);
                 names.extend(says("next_cursor").then_some("Link"));
-                names.extend(says("version").then_some("ETag"));
+                names.extend((says("version") || tagged).then_some("ETag"));
             }
             let mut declared = response["headers"].as_object().cloned().unwrap_or_default();
             for name in names {
@@ -104,7 +105,11 @@ fn all() -> Value {
             "schema": {"type": "integer", "format": "int32", "minimum": 1, "maximum": i32::MAX},
             "example": 2,
         },
-        "ETag": text("The version of the resource, to be sent as `If-Match`.", "\"3\"", 200),
+        "ETag": text(
+            "Of one resource its version, to be sent as `If-Match`. A weak one (`W/`) is of the whole answer, and good for \
+             `If-None-Match` alone.",
+            "\"3\"", 200,
+        ),
         "Link": text(
             "Where the pages beside this one are (RFC 8288).",
             "</api/v1/products?limit=20&cursor=eyJrIjoiMSJ9>; rel=\"next\"", 8000,

@@ -158,6 +158,13 @@ pub fn header(name: &str, about: &str, required: Required) -> Parameter {
         .build()
 }
 
+/// Of an operation whose answer the client may have already.
+pub fn if_none_match() -> Parameter {
+    header(IF_NONE_MATCH, "The ETag that one has: 304 where it is still the one.", Required::False)
+}
+
+pub const IF_NONE_MATCH: &str = "If-None-Match";
+
 /// Each with its method and path.
 pub fn operations(
     document: &utoipa::openapi::OpenApi,

@@ -6,7 +6,7 @@
 
 use super::directory::Opening;
 use crate::{
-    db::{Permit, Pools},
+    db::{PendingWrite, Permit, Pools, Writes},
     error::{Error, Result},
     ids::OrgId,
 };
@@ -34,6 +34,7 @@ pub struct TenantTx {
     connection: Held,
     org: OrgId,
     mode: Mode,
+    writes: Writes,
 }
 
 impl TenantTx {
@@ -42,7 +43,8 @@ impl TenantTx {
     /// # Errors
     /// 503 when no connection is to be had or the org has too many already, 404 when there is no such org.
     pub async fn begin(pools: &Pools, org: OrgId, mode: Mode) -> Result<(Self, Opening)> {
-        let mut tx = Self { connection: Held::of_an_org(pools, org).await?, org, mode };
+        let connection = Held::of_an_org(pools, org).await?;
+        let mut tx = Self { connection, org, mode, writes: pools.writes.clone() };
         let begin = match mode {
             Mode::Read => "begin read only",
             Mode::Write | Mode::Trial => "begin",
@@ -71,7 +73,11 @@ impl TenantTx {
             Mode::Read | Mode::Write => "commit",
             Mode::Trial => "set constraints all immediate; rollback",
         };
-        self.execute(sqlx::raw_sql(end)).await?;
+        self.connection.pending = (self.mode == Mode::Write).then(|| self.writes.pending(self.org));
+        let ended = self.execute(sqlx::raw_sql(end)).await;
+        // Whatever came of it, and before anybody is told: what was read of the org before is not the latest any more.
+        self.connection.pending = None;
+        ended?;
         self.connection.finished();
         Ok(())
     }
@@ -115,6 +121,8 @@ pub(super) struct Held {
     connection: Option<PoolConnection<Postgres>>,
     /// Goes when the connection is back in the pool, or closed, and no earlier.
     permit: Option<Permit>,
+    /// What is being committed: counted when that is over, also where nobody waits for it any more.
+    pending: Option<PendingWrite>,
     clean: bool,
 }
 
@@ -124,7 +132,7 @@ const ROLLBACK: Duration = Duration::from_secs(2);
 impl Held {
     #[expect(clippy::disallowed_methods, reason = "the one home of borrowed connections")]
     pub(super) async fn take(pool: &sqlx::PgPool) -> Result<Self> {
-        Ok(Self { connection: Some(pool.acquire().await?), permit: None, clean: false })
+        Ok(Self { connection: Some(pool.acquire().await?), permit: None, pending: None, clean: false })
     }
 
     /// Who has to wait for a permit holds no connection, and stands in nobody's way in the queue for one.
@@ -153,7 +161,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        let permit = self.permit.take();
+        let held = (self.permit.take(), self.pending.take());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(connection.detach());
             return;
@@ -161,7 +169,7 @@ impl Drop for Held {
         if self.clean {
             runtime.spawn(async move {
                 connection.return_to_pool().await;
-                drop(permit);
+                drop(held);
             });
             return;
         }
@@ -173,7 +181,7 @@ impl Drop for Held {
             } else {
                 connection.detach().close_hard().await.ok();
             }
-            drop(permit);
+            drop(held);
         });
     }
 }

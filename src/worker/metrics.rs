@@ -25,6 +25,9 @@ pub async fn serve_metrics(state: AppState, listener: TcpListener, until: Cancel
 async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let mut text = Text::default();
     state.requests.tell(&mut text);
+    state.reads.tell(&mut text);
+    text.family("insula_cache_bytes", "gauge", "What the answers that are kept weigh, about.");
+    text.sample("insula_cache_bytes", &[], state.cache.weight());
     state.limits.tell(&mut text);
     // What this replica counted is told whether or not the database can be asked.
     match timeout(PATIENCE, queue(&state)).await {

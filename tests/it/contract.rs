@@ -30,7 +30,7 @@ async fn the_framework_s_own_refusals_are_problems_too() {
 async fn every_answer_has_an_id_of_ours_and_headers_that_bind_browsers() {
     let app = TestApp::start().await;
     let acme = app.org().await;
-    let request = acme.owner.request(Method::GET, "/api/v1/products").header("x-request-id", "theirs");
+    let request = acme.owner.request(Method::GET, "/api/v1/orders").header("x-request-id", "theirs");
     for reply in [
         Reply::of(request).await,
         app.anon().get("/nowhere").await,

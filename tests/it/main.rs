@@ -15,6 +15,7 @@ mod boot;
 mod brute_force;
 mod bulk;
 mod bus;
+mod cache;
 mod cancellation;
 mod categories;
 mod charges;

@@ -142,6 +142,39 @@ async fn the_own_sku_comes_first_then_whole_words_beginnings_descriptions_and_sl
 }
 
 #[tokio::test]
+async fn of_what_very_many_have_the_own_sku_still_comes_first_and_it_is_said_that_not_all_are_ranked() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let mut superuser = app.database.superuser().await;
+    for (org, products) in [(&acme, 5_001), (&globex, 3)] {
+        let many = format!(
+            "insert into products (org_id, id, sku, name, price, currency)
+             select '{}', gen_random_uuid(), 'C-' || at, 'Common ' || at, 1, 'EUR' from generate_series(1, {products}) at",
+            org.id.uuid()
+        );
+        superuser.execute(sqlx::raw_sql(AssertSqlSafe(many))).await.unwrap();
+    }
+    make(&acme.owner, "common", "Something else", "").await;
+    make(&acme.owner, "X-1", "Commonplace", "Of a common lantern.").await;
+    for q in ["Common", "comm"] {
+        let answer = acme.viewer.get(&format!("/api/v1/search?q={q}&limit=1")).await.expect(200);
+        assert_eq!((&answer["truncated"], &answer["has_more"]), (&json!(true), &json!(true)), "{q}");
+        let first = if q == "comm" { 0.8 } else { 1.0 };
+        assert!((answer["data"][0]["score"].as_f64().unwrap() - first).abs() < 0.001, "{answer}");
+    }
+    let counted = |org: &Org| {
+        let list = org.viewer.request(reqwest::Method::GET, &format!("{PRODUCTS}?q=common&limit=1"));
+        Reply::of(list.header("prefer", "count=exact"))
+    };
+    assert_eq!(counted(&acme).await.expect(200)["total_count"], 5_000);
+    assert_eq!(counted(&globex).await.expect(200)["total_count"], 3);
+    for (org, q) in [(&acme, "common lantern"), (&acme, "4999"), (&globex, "common"), (&acme, "nothing")] {
+        assert_eq!(ask(&org.viewer, q).await.expect(200)["truncated"], false, "{q}");
+    }
+    assert_eq!(found(&acme.viewer, "common lantern").await, ["X-1"]);
+}
+
+#[tokio::test]
 async fn a_hit_says_what_it_is_and_why_in_html_that_is_safe_to_show() {
     let (_app, acme) = shop().await;
     let evil = "<script>alert('x')</script> \"gizmo\" & co";

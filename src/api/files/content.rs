@@ -6,8 +6,9 @@ use super::{
     store,
 };
 use crate::{
+    entity_tag::knows,
     error::{Error, OptionExt as _, Problem, Result},
-    extract::{Path, Query, knows},
+    extract::{Path, Query},
     file_links::PICTURES,
     ids::{FileId, OrgId},
     openapi,

@@ -45,12 +45,14 @@ use utoipa_axum::routes;
 pub fn routes() -> TenantRoutes {
     TenantRoutes::of(Products)
         .allow(Read, routes!(list_products))
+        .remembered(Shape::<Product>::SIGHT)
         .allow(Create, routes!(create_product))
         .allow(Create, routes!(bulk::change_products))
         .further(Update)
         .further(Delete)
         .costing(BULK_UNITS)
         .allow(Read, routes!(get_product))
+        .remembered(Shape::<Product>::SIGHT)
         .allow(Update, routes!(update_product))
         .allow(Delete, routes!(delete_product))
         .allow(Delete, routes!(restore_product))
@@ -183,7 +185,7 @@ impl Listed for Product {
                 // An array, so that it is a condition like the others, and looked up.
                 predicate: "id = any(array(select id from search_products({}, null)))",
                 kind: Kind::Words,
-                about: "In which these words are found, as `GET /search` finds them.",
+                about: "In which these words are found, as `GET /search` finds them: of more than 5,000 the 5,000 that it ranks.",
             },
             Filter {
                 name: "category_id",

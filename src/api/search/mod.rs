@@ -41,6 +41,9 @@ pub struct Found {
     pub data: Vec<Hit>,
     /// Whether more was found than these.
     pub has_more: bool,
+    /// Whether more fit than the 5,000 that are ranked, so that there may be better ones than these: one more word would
+    /// tell.
+    pub truncated: bool,
 }
 
 /// Something that was found.
@@ -93,8 +96,9 @@ pub struct Highlights {
 /// Each word has to be found in a product's sku or name, as a word or the beginning of one, or in its description as a
 /// word. Case and accents do not matter, and in words of four letters or more one slip is forgiven: a letter that is
 /// missing, too many or another one, or two that have changed places. The own sku comes first, then whole words,
-/// beginnings, the description, and last what was misspelt. What was written is found by the next request. There are
-/// no pages: `GET /products?q=` lists all that is found, sorted and filtered.
+/// beginnings, the description, and last what was misspelt. What was written is found by the next request. Of what more
+/// than 5,000 products have, 5,000 are ranked, those with the whole words first, and the answer says so. There are no
+/// pages: `GET /products?q=` lists all that is ranked, sorted and filtered.
 #[utoipa::path(get, path = "/search", tag = "search", params(Question),
     responses((status = 200, description = "What fits best.", body = Found)))]
 async fn search(db: TenantDb, Query(question): Query<Question>) -> Result<Json<Found>> {
@@ -106,8 +110,9 @@ async fn search(db: TenantDb, Query(question): Query<Question>) -> Result<Json<F
     let mut rows = select(&mut db.read().await?, q, limit).await?;
     let has_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
+    let truncated = rows.iter().any(|row| row.missing);
     let sought = Sought::of(q);
-    Ok(Json(Found { data: rows.into_iter().map(|row| row.hit(&sought)).collect(), has_more }))
+    Ok(Json(Found { data: rows.into_iter().map(|row| row.hit(&sought)).collect(), has_more, truncated }))
 }
 
 fn usual_limit() -> u32 {
@@ -117,6 +122,8 @@ fn usual_limit() -> u32 {
 struct ProductRow {
     id: ProductId,
     score: f32,
+    /// Whether others were not ranked.
+    missing: bool,
     sku: String,
     name: String,
     description: String,
@@ -152,7 +159,7 @@ impl ProductRow {
 async fn select(tx: &mut TenantTx, q: &str, limit: u32) -> Result<Vec<ProductRow>> {
     let rows = sqlx::query_as!(
         ProductRow,
-        r#"select p.id as "id: _", found.rank as "score!", p.sku, p.name, p.description, p.price, p.currency,
+        r#"select p.id as "id: _", found.rank as "score!", found.missing as "missing!", p.sku, p.name, p.description, p.price, p.currency,
                   p.category_id as "category_id: _", p.is_active
            from search_products($2, $3) found
            join products p on p.org_id = $1 and p.id = found.id and p.deleted_at is null

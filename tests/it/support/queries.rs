@@ -29,6 +29,12 @@ impl Queries {
             |statement: &String| statement.contains("org_id = $1") && !statement.contains("from members");
         heard.into_iter().filter(about_rows).collect()
     }
+
+    /// How many transactions of orgs were begun since this was last asked.
+    pub fn transactions(&self) -> usize {
+        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
+        heard.iter().filter(|statement| statement.contains("set local app.org_id")).count()
+    }
 }
 
 struct Ear(Arc<Mutex<Vec<String>>>);
