@@ -49,6 +49,7 @@ impl App {
         tasks.spawn(worker::keep_usage(state.clone(), background.clone()));
         tasks.spawn(worker::keep_accuracy(state.clone(), background.clone()));
         tasks.spawn(worker::keep_key_uses(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_listeners_told(state.clone(), background.clone()));
         tasks.spawn(worker::keep_events_numbered(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
@@ -83,7 +84,11 @@ impl App {
         let Self { state, listener, background, tasks, .. } = self;
         let patience = Duration::from_secs(state.config.http.shutdown_seconds);
         let service = router(&state).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let (ending, closing) = (stop.clone(), state.streams.closing.clone());
+        let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+            ending.cancelled().await;
+            closing.cancel();
+        });
         let overdue = async {
             stop.cancelled().await;
             tokio::time::sleep(patience).await;

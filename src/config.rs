@@ -34,6 +34,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub limits: Limits,
     pub decisions: Decisions,
+    pub events: Events,
     pub jobs: Jobs,
     pub dev: Dev,
 }
@@ -177,6 +178,12 @@ pub struct Jobs {
     pub workers: u32,
     pub retention_days: u32,
     pub failed_retention_days: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    pub streams_per_org: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -16,6 +16,7 @@ use crate::{
     db::Pools,
     decisions::Decisions,
     error::Result,
+    events::Streams,
     file_links::FileLinks,
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{
@@ -64,6 +65,8 @@ pub struct Inner {
     pub usage: Usage,
     /// How many requests were answered, and in what time.
     pub requests: Requests,
+    /// Who follows what happens.
+    pub streams: Streams,
     /// Answers that are still true.
     pub cache: Cache,
     /// How many reads it answered.
@@ -147,6 +150,7 @@ impl AppState {
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             usage: Usage::default(),
             requests: Requests::default(),
+            streams: Streams::default(),
             cache: Cache::new(config.cache.bytes(), config.cache.max_age()),
             reads: Reads::default(),
             recorder: Recorder::new(&config.decisions),

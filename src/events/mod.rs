@@ -6,10 +6,12 @@
 mod catalogue;
 mod entry;
 mod event;
+mod streams;
 
 pub use catalogue::{EVENT_TYPES, EventType, readable};
 pub use entry::Entry;
 pub use event::{Event, EventData, EventRow};
+pub use streams::Streams;
 
 use crate::{
     authn::Actor,

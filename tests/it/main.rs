@@ -43,6 +43,7 @@ mod key_uses;
 mod limit_headers;
 mod limits;
 mod limits_plan;
+mod live;
 mod local;
 mod mail;
 mod members;

@@ -1,6 +1,7 @@
 //! Events: what happened in the organisation, for whoever did not listen when it did.
 
 mod catalogue;
+mod stream;
 
 use crate::{
     authz::{Action::Read, Resource::Events},
@@ -21,6 +22,7 @@ pub fn routes() -> TenantRoutes {
     TenantRoutes::of(Events)
         .allow(Read, routes!(catalogue::list_event_types))
         .allow(Read, routes!(list_events))
+        .allow(Read, routes!(stream::follow_events))
         .allow(Read, routes!(get_event))
 }
 

@@ -1,0 +1,128 @@
+//! Streams of events: each listener hears all that happens and that they may read, once, for as long as they may.
+
+use super::support::{Listener, Org, TestApp, claims, id, product};
+use serde_json::{Value, json};
+
+const EVENTS: &str = "/api/v1/events";
+const PRODUCTS: &str = "/api/v1/products";
+const CATEGORIES: &str = "/api/v1/categories";
+
+async fn make(acme: &Org, sku: &str) -> Value {
+    acme.owner.post(PRODUCTS, product(sku, 5)).await.expect(201)
+}
+
+#[tokio::test]
+async fn what_happens_is_heard_and_after_a_break_at_another_replica_all_that_was_missed_and_nothing_twice() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let mut listener = Listener::open(&acme.viewer, None).await;
+    globex.owner.post(PRODUCTS, product("THEIRS", 1)).await.expect(201);
+    let first = make(&acme, "FIRST").await;
+    let heard = listener.next().await;
+    assert_eq!((heard.kind.as_str(), &heard.data["data"]["object"]["id"]), ("product.created", &first["id"]));
+    let history = format!("{EVENTS}/history/{}", id(&heard.data));
+    assert_eq!(heard.data, acme.viewer.get(&history).await.expect(200));
+    drop(listener);
+
+    for sku in ["SECOND", "THIRD"] {
+        make(&acme, sku).await;
+    }
+    let other = app.replica().await;
+    let mut listener = Listener::open(&acme.viewer.at(&other.base), heard.id).await;
+    let mut numbers = vec![heard.id.unwrap()];
+    for sku in ["SECOND", "THIRD"] {
+        let heard = listener.next().await;
+        assert_eq!(heard.data["data"]["object"]["sku"], sku);
+        numbers.push(heard.id.unwrap());
+    }
+    // And what happens at the other replica from here on.
+    acme.owner.delete(&format!("{PRODUCTS}/{}", id(&first))).await.expect(204);
+    let heard = listener.next().await;
+    assert_eq!(
+        (heard.kind.as_str(), &heard.data["data"]["object"]["sku"]),
+        ("product.deleted", &json!("FIRST"))
+    );
+    numbers.push(heard.id.unwrap());
+    assert!(numbers.is_sorted_by(|one, next| next - one == 1), "{numbers:?}");
+}
+
+#[tokio::test]
+async fn a_listener_hears_what_they_may_read_when_it_is_sent() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let role = json!({"name": "stocktaker", "permissions": ["events:read", "products:read"]});
+    acme.owner.post("/api/v1/roles", role).await.expect(201);
+    let path = format!("/api/v1/users/{}", acme.viewer.user());
+    let mut everything = Listener::open(&acme.owner, None).await;
+    let mut listener = Listener::open(&acme.viewer, None).await;
+    acme.owner.post(CATEGORIES, json!({"name": "Before"})).await.expect(201);
+    assert_eq!(listener.next().await.kind, "category.created");
+
+    acme.owner.patch(&path, json!({"roles": ["stocktaker"]})).await.expect(200);
+    acme.owner.post(CATEGORIES, json!({"name": "After"})).await.expect(201);
+    make(&acme, "COG").await;
+    assert_eq!(listener.next().await.kind, "product.created", "neither who is a member nor categories");
+    for kind in ["category.created", "member.roles_changed", "category.created", "product.created"] {
+        assert_eq!(everything.next().await.kind, kind);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_listener_would_not_be_let_in_any_more() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let key = app.api_key(&acme, &["events:read", "products:read"]).await;
+    let keys = acme.owner.get("/api/v1/api-keys").await.expect(200);
+    let of_the_key = Listener::open(&key, None).await;
+    let of_the_viewer = Listener::open(&acme.viewer, None).await;
+    let of_the_admin = Listener::open(&acme.admin, None).await;
+    let of_theirs = Listener::open(&globex.owner, None).await;
+
+    acme.owner.delete(&format!("/api/v1/api-keys/{}", id(&keys["data"][0]))).await.expect(204);
+    of_the_key.rest().await;
+    let token = json!({"access_token": acme.viewer.token});
+    acme.viewer
+        .delete(&format!("/api/v1/me/sessions/{}", claims(&token)["sid"].as_str().unwrap()))
+        .await
+        .expect(204);
+    of_the_viewer.rest().await;
+    let member = format!("/api/v1/users/{}", acme.admin.user());
+    acme.owner.patch(&member, json!({"status": "suspended"})).await.expect(200);
+    of_the_admin.rest().await;
+    let operator = app.operator().await;
+    let suspended = json!({"status": "suspended", "reason": "a drill"});
+    operator.patch(&format!("/operator/v1/orgs/{}", globex.id), suspended).await.expect(200);
+    of_theirs.rest().await;
+}
+
+#[tokio::test]
+async fn an_org_has_so_many_streams_and_no_more_and_another_has_its_own() {
+    let app = TestApp::start_with("[events]\nstreams_per_org = 2").await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let (_first, _second) =
+        (Listener::open(&acme.viewer, None).await, Listener::open(&acme.owner, None).await);
+    acme.member.get(EVENTS).await.expect_problem(429, "too_many_streams");
+    Listener::open(&globex.viewer, None).await;
+}
+
+#[tokio::test]
+async fn who_asks_for_what_is_not_kept_any_more_is_told_of_the_gap() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    make(&acme, "COG").await;
+    let mut listener = Listener::open(&acme.owner, Some(0)).await;
+    let mut heard = listener.next().await;
+    while heard.kind != "product.created" {
+        heard = listener.next().await;
+    }
+    let last = heard.id.unwrap();
+    app.database
+        .run(format!("delete from events where org_id = '{}' and seq < {last}", acme.id.uuid()))
+        .await;
+    let mut listener = Listener::open(&acme.owner, Some(0)).await;
+    let gap = listener.next().await;
+    assert_eq!((gap.kind.as_str(), gap.data), ("gap", json!({"after": 0, "before": last})));
+    assert_eq!(listener.next().await.id, Some(last));
+    let nonsense = acme.owner.request(reqwest::Method::GET, EVENTS).header("last-event-id", "first");
+    super::support::Reply::of(nonsense).await.expect_problem(400, "bad_header");
+}

@@ -1,0 +1,67 @@
+//! Somebody who follows what happens.
+
+use super::Persona;
+use reqwest::{Method, Response};
+use serde_json::Value;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Listener {
+    response: Response,
+    heard: String,
+}
+
+/// What is sent at a time: its id, and what it says.
+#[derive(Debug)]
+pub struct Heard {
+    pub id: Option<i64>,
+    pub kind: String,
+    pub data: Value,
+}
+
+impl Listener {
+    /// From now on, or after `last`.
+    pub async fn open(who: &Persona, last: Option<i64>) -> Self {
+        let mut request = who.request(Method::GET, "/api/v1/events").header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last.to_string());
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self { response, heard: String::new() }
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> Heard {
+        self.hear().await.expect("the stream has ended")
+    }
+
+    /// Waits for the end, and answers what was heard until then.
+    pub async fn rest(mut self) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        while let Some(next) = self.hear().await {
+            heard.push(next);
+        }
+        heard
+    }
+
+    async fn hear(&mut self) -> Option<Heard> {
+        loop {
+            if let Some((said, rest)) = self.heard.split_once("\n\n") {
+                let (said, rest) = (said.to_owned(), rest.to_owned());
+                self.heard = rest;
+                let field =
+                    |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+                let Some(data) = field("data") else { continue };
+                return Some(Heard {
+                    id: field("id").map(|id| id.parse().unwrap()),
+                    kind: field("event").unwrap_or_default().to_owned(),
+                    data: serde_json::from_str(data).unwrap(),
+                });
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("nothing is said");
+            self.heard.push_str(str::from_utf8(&chunk.ok().flatten()?).unwrap());
+        }
+    }
+}
