@@ -28,6 +28,8 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     state.reads.tell(&mut text);
     text.family("insula_cache_bytes", "gauge", "What the answers that are kept weigh, about.");
     text.sample("insula_cache_bytes", &[], state.cache.weight());
+    text.family("insula_event_streams", "gauge", "Streams of events that are open.");
+    text.sample("insula_event_streams", &[], state.streams.count());
     state.limits.tell(&mut text);
     // What this replica counted is told whether or not the database can be asked.
     match timeout(PATIENCE, queue(&state)).await {

@@ -97,12 +97,14 @@ async fn a_stream_ends_when_its_listener_would_not_be_let_in_any_more() {
 
 #[tokio::test]
 async fn an_org_has_so_many_streams_and_no_more_and_another_has_its_own() {
-    let app = TestApp::start_with("[events]\nstreams_per_org = 2").await;
+    let app = TestApp::start_with("[events]\nstreams_per_org = 2\n[metrics]\nlisten = \"127.0.0.1:0\"").await;
     let (acme, globex) = (app.org().await, app.org().await);
     let (_first, _second) =
         (Listener::open(&acme.viewer, None).await, Listener::open(&acme.owner, None).await);
     acme.member.get(EVENTS).await.expect_problem(429, "too_many_streams");
-    Listener::open(&globex.viewer, None).await;
+    let _theirs = Listener::open(&globex.viewer, None).await;
+    let told = app.anon().at(app.metrics.as_ref().unwrap()).get("/metrics").await;
+    assert!(told.text.contains("insula_event_streams 3"), "{}", told.text);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl Listener {
 
     /// The next event.
     pub async fn next(&mut self) -> Heard {
-        self.hear().await.expect("the stream has ended")
+        self.hear().await.unwrap()
     }
 
     /// Waits for the end, and answers what was heard until then.
@@ -60,7 +60,7 @@ impl Listener {
                     data: serde_json::from_str(data).unwrap(),
                 });
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await.expect("nothing is said");
+            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await.unwrap();
             self.heard.push_str(str::from_utf8(&chunk.ok().flatten()?).unwrap());
         }
     }
