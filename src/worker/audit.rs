@@ -3,6 +3,7 @@
 //! After commit, so that writers never wait for each other: an event that commits late is sealed late, and the order of
 //! the chain is that of sealing.
 
+use super::turns::{again_and_again, in_turns};
 use crate::{
     audit::{
         AuditEvent, AuditRow,
@@ -15,7 +16,6 @@ use crate::{
 };
 use anyhow::anyhow;
 use std::{collections::BTreeMap, time::Duration};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,38 +25,12 @@ const BATCH: i64 = 1_000;
 
 /// Every replica tries; one at a time seals.
 pub async fn keep_audit_sealed(state: AppState, until: CancellationToken) {
-    let mut tick = interval(EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = until.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        tokio::select! {
-            () = until.cancelled() => return,
-            sealed = seal_audit(&state.platform) => if let Err(error) = sealed {
-                tracing::warn!(%error, "the audit can't be sealed; trying again in a second");
-            }
-        }
-    }
+    again_and_again(EVERY, until, "the audit can't be sealed", || seal_audit(&state.platform)).await;
 }
 
 /// Seals what is committed, and answers how many events that were. While another replica seals, none.
-///
-/// Orgs take turns: a busy one has a batch of its events sealed, then the next org has.
 pub async fn seal_audit(platform: &PlatformDb) -> Result<usize> {
-    let mut total = 0;
-    loop {
-        let before = total;
-        let mut after = Uuid::nil();
-        while let Some((sealed, last)) = seal_batch(platform, after).await? {
-            total += sealed;
-            after = last;
-        }
-        if total == before {
-            return Ok(total);
-        }
-    }
+    in_turns(|after| seal_batch(platform, after)).await
 }
 
 /// Seals a batch of the orgs beyond `after`, and answers how many events, and the last org among them.

@@ -3,6 +3,7 @@
 //! After commit and by one replica at a time, so that whoever has seen a number has seen all below it: an event that
 //! commits late gets a late number.
 
+use super::turns::{again_and_again, in_turns};
 use crate::{
     error::Result,
     events::CHANNEL,
@@ -10,7 +11,6 @@ use crate::{
     tenancy::{PlatformDb, PlatformTx},
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,38 +21,12 @@ const BATCH: i64 = 1_000;
 
 /// Every replica tries; one at a time numbers.
 pub async fn keep_events_numbered(state: AppState, until: CancellationToken) {
-    let mut tick = interval(EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = until.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        tokio::select! {
-            () = until.cancelled() => return,
-            numbered = number_events(&state.platform) => if let Err(error) = numbered {
-                tracing::warn!(%error, "events can't be numbered; trying again in a moment");
-            }
-        }
-    }
+    again_and_again(EVERY, until, "events can't be numbered", || number_events(&state.platform)).await;
 }
 
 /// Numbers what is committed, and answers how many events that were. While another replica does, none.
-///
-/// Orgs take turns: a busy one has a batch of its events numbered, then the next org has.
 pub async fn number_events(platform: &PlatformDb) -> Result<usize> {
-    let mut total = 0;
-    loop {
-        let before = total;
-        let mut after = Uuid::nil();
-        while let Some((numbered, last)) = number_batch(platform, after).await? {
-            total += numbered;
-            after = last;
-        }
-        if total == before {
-            return Ok(total);
-        }
-    }
+    in_turns(|after| number_batch(platform, after)).await
 }
 
 /// Numbers a batch of the orgs beyond `after`, and answers how many events, and the last org among them.

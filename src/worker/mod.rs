@@ -11,6 +11,7 @@ mod permission_uses;
 mod schedules;
 mod simulations;
 mod sweep;
+mod turns;
 mod write_down;
 
 pub use audit::{keep_audit_sealed, seal_audit};

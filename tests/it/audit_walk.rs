@@ -76,12 +76,9 @@ async fn every_operation_that_changes_something_is_recorded_or_named_here() {
     }
     assert!(tried >= 10, "tried {tried}");
     work_and_sweep(&app).await;
-    let untold = app.database.written_untold().await;
-    assert_eq!(
-        untold,
-        UNTOLD.map(|(table, _)| table),
-        "what a transaction changes is told in it, or named here"
-    );
+    let mut untold = app.database.written_untold().await;
+    untold.retain(|tables| UNTOLD.iter().all(|(known, _)| known != tables));
+    assert!(untold.is_empty(), "what a transaction changes is told in it, or named above: {untold:?}");
 }
 
 /// What is done besides requests.

@@ -13,11 +13,7 @@ const CATEGORIES: &str = "/api/v1/categories";
 
 /// All that `who` is told, the first first, once all that was committed has its number.
 async fn told(app: &TestApp, who: &Persona, query: &str) -> Vec<Value> {
-    until("all that was committed has its number", async || {
-        worker::number_events(&app.state.platform).await.unwrap();
-        app.database.count("select count(*) from events where seq is null").await == 0
-    })
-    .await;
+    app.number().await;
     let mut all = Vec::new();
     let mut path = format!("{HISTORY}?sort=seq&limit=100{query}");
     loop {

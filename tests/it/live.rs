@@ -15,6 +15,7 @@ async fn make(acme: &Org, sku: &str) -> Value {
 async fn what_happens_is_heard_and_after_a_break_at_another_replica_all_that_was_missed_and_nothing_twice() {
     let app = TestApp::start().await;
     let (acme, globex) = (app.org().await, app.org().await);
+    app.number().await;
     let mut listener = Listener::open(&acme.viewer, None).await;
     globex.owner.post(PRODUCTS, product("THEIRS", 1)).await.expect(201);
     let first = make(&acme, "FIRST").await;
@@ -53,6 +54,7 @@ async fn a_listener_hears_what_they_may_read_when_it_is_sent() {
     let role = json!({"name": "stocktaker", "permissions": ["events:read", "products:read"]});
     acme.owner.post("/api/v1/roles", role).await.expect(201);
     let path = format!("/api/v1/users/{}", acme.viewer.user());
+    app.number().await;
     let mut everything = Listener::open(&acme.owner, None).await;
     let mut listener = Listener::open(&acme.viewer, None).await;
     acme.owner.post(CATEGORIES, json!({"name": "Before"})).await.expect(201);

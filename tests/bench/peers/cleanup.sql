@@ -14,8 +14,13 @@ delete from idempotency_keys;
 
 delete from products where sku like 'B%' and created_at > now() - interval '12 hours';
 
+delete from events;
+
+delete from audit_events where target_type in ('product', 'order');
+
 update products set stock = 1000000 where stock < 1000000;
 
-vacuum (analyze) products, orders, order_lines, order_history, order_numbers, idempotency_keys;
+vacuum (analyze) products, orders, order_lines, order_history, order_numbers, idempotency_keys, events,
+    audit_events;
 
 checkpoint;

@@ -55,10 +55,12 @@ impl Cluster {
              argon2_memory_kib = 65536\nargon2_passes = 3\n\
              [limits.ip]\nquota_per_minute = 1000000\nburst = 1000000\n\
              [storage]\nfolder = \"{}\"\n\
+             [cache]\nmax_age_milliseconds = {}\n\
              [log]\nfilter = \"warn\"\n",
             base_url(),
             2 * pool,
             files.display(),
+            told("CACHE_MILLISECONDS").unwrap_or_else(|| "1000".to_owned()),
         ))
         .unwrap()
     }

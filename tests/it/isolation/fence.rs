@@ -2,7 +2,6 @@
 
 use super::make;
 use crate::support::{BREACHES, Org, TestApp};
-use insula::worker;
 use serde_json::json;
 use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
@@ -34,7 +33,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
         app.died_in_an_upload(org.id, app.clock.now()).await;
     }
     app.seal().await;
-    worker::number_events(&app.state.platform).await.unwrap();
+    app.number().await;
     (acme, globex)
 }
 

@@ -98,6 +98,15 @@ impl TestApp {
         .await;
     }
 
+    /// Has all events that are committed numbered.
+    pub async fn number(&self) {
+        until("all that was committed has its number", async || {
+            worker::number_events(&self.state.platform).await.unwrap();
+            self.database.count("select count(*) from events where seq is null").await == 0
+        })
+        .await;
+    }
+
     /// A transaction of an org in which somebody has done something, and which is not committed yet.
     pub async fn doing(&self, org: OrgId, action: &'static str) -> TenantTx {
         let (mut tx, _) = TenantTx::begin(&self.state.pools, org, Mode::Write).await.unwrap();
