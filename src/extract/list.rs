@@ -194,7 +194,9 @@ pub fn shape_params<T: Listed>() -> Vec<Parameter> {
     if names.is_empty() {
         return vec![fields];
     }
-    let expand = object(Type::String).max_length(Some(1000)).examples([names[0]]);
+    let one = names.join("|");
+    let some = format!("^({one})(,({one}))*$");
+    let expand = object(Type::String).max_length(Some(1000)).pattern(Some(some)).examples([names[0]]);
     let about = format!("What it names along with it, separated by commas: {}.", names.join(", "));
     vec![fields, parameter(EXPAND, &about, expand)]
 }

@@ -20,6 +20,11 @@ pub fn tighten(document: &mut Value) {
                     "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$",
                 });
             }
+            // Nothing that they may say is wrong: what is not understood is passed over (RFC 7240, section 2; RFC 9110,
+            // section 13.1.2).
+            if parameter["name"] == "Prefer" || parameter["name"] == "If-None-Match" {
+                parameter["schema"] = json!({"type": "string", "maxLength": 8000, "pattern": r"^[\s\S]*$"});
+            }
             bound(&mut parameter["schema"]);
         }
         let content = super::entries(operation, "/requestBody/content");

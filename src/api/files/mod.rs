@@ -29,7 +29,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
@@ -88,7 +88,8 @@ pub struct File {
 }
 
 /// A form with a file in it.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read part by part; this is how it looks")]
 pub struct Upload {
     #[schema(value_type = String, format = Binary, min_length = 1, max_length = 1_073_741_824)]
