@@ -95,7 +95,7 @@ impl Caller {
     ) -> Result<Self> {
         match (&principal.actor, &standing) {
             (Actor::User { .. }, None) => {
-                return Err(refused("not_a_member", "you are no member of this organisation (any more)"));
+                return Err(not_a_member());
             }
             (Actor::User { .. }, Some(standing)) => {
                 if standing.suspended {
@@ -236,6 +236,11 @@ pub fn closed(status: Status) -> Error {
         Status::Deleted => refused("org_deleted", "this organisation has been deleted"),
         Status::Active | Status::Suspended => refused("org_suspended", "this organisation is suspended"),
     }
+}
+
+/// The 403 of whoever has no place in the org.
+pub fn not_a_member() -> Error {
+    refused("not_a_member", "you are no member of this organisation (any more)")
 }
 
 /// A 403 that no role would change.

@@ -167,6 +167,11 @@ impl Error {
         Self::Malformed { code, detail: detail.into() }
     }
 
+    /// What the session, or the person whose it was, comes to: also where that is seen before it is heard of.
+    pub fn session_ended() -> Self {
+        Self::Unauthenticated { code: "session_ended", detail: "this session has ended: sign in again" }
+    }
+
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into() }
     }

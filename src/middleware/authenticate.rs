@@ -76,10 +76,7 @@ pub async fn identify(state: &AppState, headers: &HeaderMap, client: IpAddr) -> 
     if let Actor::User { session, .. } = principal.actor
         && state.revoked.contains(session)
     {
-        return Err(Error::Unauthenticated {
-            code: "session_ended",
-            detail: "this session has ended: sign in again",
-        });
+        return Err(Error::session_ended());
     }
     Ok(principal)
 }

@@ -148,6 +148,18 @@ async fn nothing_is_left_of_a_person_but_the_id_that_orders_and_the_audit_name()
 }
 
 #[tokio::test]
+async fn a_replica_that_has_not_heard_of_it_yet_says_that_they_are_no_member_any_more() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let replica = app.replica().await;
+    let there = acme.member.at(&replica.base);
+    there.get(ME).await.expect(200);
+    app.database.cut_bus().await;
+    leave(&acme.member).await.expect(204);
+    there.get(ME).await.expect_problem(403, "not_a_member");
+}
+
+#[tokio::test]
 async fn it_takes_a_fresh_sign_in_the_password_and_a_person() {
     let app = TestApp::start().await;
     let acme = app.org().await;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     authn::{opaque, password::not_endless},
-    error::{Error, OptionExt as _, Result},
+    error::{Error, Result},
     extract::{Action, FreshlySignedIn, Json, SignedIn},
     mail::Template,
     state::AppState,
@@ -89,7 +89,7 @@ pub async fn change_email(
     Json(NewEmail { email, password }): Json<NewEmail>,
 ) -> Result<StatusCode> {
     let email = email.trim().to_lowercase();
-    let person = gate::user(&state.pools, user).await?.or_not_found()?;
+    let person = gate::user(&state.pools, user).await?.ok_or_else(Error::session_ended)?;
     proven_password(&state, user, password, "/password").await?;
     if email == person.email.to_lowercase() {
         return Err(Error::invalid("/email", "unchanged", "this is your address already"));

@@ -6,7 +6,7 @@ use crate::{
         opaque,
         password::{long_enough, not_endless, not_of_the_person},
     },
-    error::{Error, OptionExt as _, Result},
+    error::{Error, Result},
     extract::{Json, SignedIn},
     ids::{SessionId, UserId},
     mail::Template,
@@ -104,7 +104,7 @@ pub async fn change_password(
     trail: Trail,
     Json(NewPassword { current_password, new_password }): Json<NewPassword>,
 ) -> Result<StatusCode> {
-    let person = gate::user(&state.pools, user).await?.or_not_found()?;
+    let person = gate::user(&state.pools, user).await?.ok_or_else(Error::session_ended)?;
     not_of_the_person(&new_password, "/new_password", &person.email, &person.name)?;
     let old_hash = proven_password(&state, user, current_password, "/current_password").await?;
     let new_hash = state.hasher.hash(new_password).await?;

@@ -74,7 +74,7 @@ pub async fn step_up(
     prove(&state, &signed_in, password, code.as_deref(), &trail).await?;
     let proof = gate::step_up(&state.pools, session, user, org, code.is_some(), &trail)
         .await?
-        .ok_or_else(session_ended)?;
+        .ok_or_else(Error::session_ended)?;
     let email_verified = gate::email_verified(&state.pools, user).await?;
     let signed_in_at = proof.at.unix_timestamp();
     let bearer = Bearer { user, org, session, signed_in_at, mfa: proof.mfa, email_verified };
@@ -92,7 +92,7 @@ async fn prove(
     code: Option<&str>,
     trail: &Trail,
 ) -> Result<()> {
-    let person = gate::user(&state.pools, signed_in.user).await?.ok_or_else(session_ended)?;
+    let person = gate::user(&state.pools, signed_in.user).await?.ok_or_else(Error::session_ended)?;
     let attempt = Attempt::begin(state, &person.email, trail).await?;
     let hash = gate::user_by_email(&state.pools, &person.email).await?.map(|account| account.password_hash);
     if !attempt.password(password, hash).await? {
@@ -106,8 +106,4 @@ async fn prove(
         return Err(Error::invalid("/code", "wrong", "the code is wrong, or was used before"));
     }
     attempt.succeeded().await
-}
-
-fn session_ended() -> Error {
-    Error::Unauthenticated { code: "session_ended", detail: "this session has ended: sign in again" }
 }

@@ -3,7 +3,7 @@
 use crate::{
     account::{Org, User},
     authn::password::not_endless,
-    error::{Error, OptionExt as _, Result},
+    error::{Error, Result},
     extract::{FreshlySignedIn, Json, SignedIn},
     ids::{ApiKeyId, AuditEventId, OrgId, RequestId, SessionId},
     refs::TargetRef,
@@ -139,7 +139,7 @@ pub async fn export_me(
     let pools = &state.pools;
     let export = AccountExport {
         exported_at: trail.at,
-        user: gate::export_person(pools, user).await?.or_not_found()?.into(),
+        user: gate::export_person(pools, user).await?.ok_or_else(Error::session_ended)?.into(),
         memberships: gate::orgs_of(pools, user).await?.into_iter().map(Into::into).collect(),
         sessions: gate::export_sessions(pools, user, SESSIONS).await?.into_iter().map(Into::into).collect(),
         api_keys: gate::export_api_keys(pools, user, API_KEYS).await?.into_iter().map(Into::into).collect(),
@@ -162,7 +162,7 @@ pub async fn delete_me(
     trail: Trail,
     Json(AccountDeletion { password }): Json<AccountDeletion>,
 ) -> Result<StatusCode> {
-    let person = gate::user(&state.pools, user).await?.or_not_found()?;
+    let person = gate::user(&state.pools, user).await?.ok_or_else(Error::session_ended)?;
     let account = gate::user_by_email(&state.pools, &person.email).await?;
     if !state.hasher.verify(password, account.map(|account| account.password_hash)).await? {
         return Err(Error::invalid("/password", "wrong_password", "this is not your password"));

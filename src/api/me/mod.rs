@@ -9,8 +9,8 @@ mod orgs;
 
 use crate::{
     account::{Org, User},
-    caller::Caller,
-    error::{OptionExt as _, Result},
+    caller::{Caller, not_a_member},
+    error::{Error, Result},
     extract::{Json, SignedIn},
     middleware::TenantRoutes,
     state::AppState,
@@ -60,10 +60,11 @@ pub struct Me {
 /// Who is signed in, and where
 #[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You.", body = Me)))]
 async fn get_me(State(state): State<AppState>, caller: Caller, signed_in: SignedIn) -> Result<Json<Me>> {
-    let user = gate::user(&state.pools, signed_in.user).await?.or_not_found()?;
+    let user = gate::user(&state.pools, signed_in.user).await?.ok_or_else(Error::session_ended)?;
     let email_verified = gate::email_verified(&state.pools, signed_in.user).await?;
     let orgs: Vec<Org> =
         gate::orgs_of(&state.pools, signed_in.user).await?.into_iter().map(Into::into).collect();
-    let org = orgs.iter().find(|org| org.id == caller.org()).cloned().or_not_found()?;
+    // Whoever has left it is told so here as well, before this replica hears of it.
+    let org = orgs.iter().find(|org| org.id == caller.org()).cloned().ok_or_else(not_a_member)?;
     Ok(Json(Me { user: user.into(), email_verified, org, roles: caller.roles().to_vec(), orgs }))
 }

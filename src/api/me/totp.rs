@@ -3,7 +3,7 @@
 use crate::{
     attempt::{self, Attempt},
     authn::totp::{Authenticator, RECOVERY_CODES, recovery_code, recovery_hash},
-    error::{Error, OptionExt as _, Result},
+    error::{Error, Result},
     extract::{FreshlySignedIn, Json, SignedIn},
     ids::UserId,
     mail::Template,
@@ -84,7 +84,7 @@ pub async fn enrol_totp(
     FreshlySignedIn(signed_in): FreshlySignedIn,
     trail: Trail,
 ) -> Result<Response> {
-    let person = gate::user(&state.pools, signed_in.user).await?.or_not_found()?;
+    let person = gate::user(&state.pools, signed_in.user).await?.ok_or_else(Error::session_ended)?;
     let app = Authenticator::new();
     let sealed = attempt::sealed(&state, person.id, &app)?;
     if !gate::start_totp(&state.pools, person.id, &sealed, trail.at).await? {
@@ -113,7 +113,7 @@ pub async fn confirm_totp(
     if begun.confirmed_at.is_some() {
         return Err(already_enrolled());
     }
-    let person = gate::user(&state.pools, user).await?.or_not_found()?;
+    let person = gate::user(&state.pools, user).await?.ok_or_else(Error::session_ended)?;
     let attempt = Attempt::begin(&state, &person.email, &trail).await?;
     let app = attempt::authenticator(&state, user, &begun.secret)?;
     let Some(step) = app.step_of(&code, trail.at.unix_timestamp())? else {
@@ -177,7 +177,7 @@ async fn check(state: &AppState, user: UserId, code: &str, trail: &Trail) -> Res
     if !attempt::has_second_factor(state, user).await? {
         return Err(not_enrolled());
     }
-    let person = gate::user(&state.pools, user).await?.or_not_found()?;
+    let person = gate::user(&state.pools, user).await?.ok_or_else(Error::session_ended)?;
     let attempt = Attempt::begin(state, &person.email, trail).await?;
     if !attempt.code(user, code).await? {
         attempt.failed().await?;
