@@ -11,7 +11,7 @@ mod streams;
 pub use catalogue::{EVENT_TYPES, EventType, readable};
 pub use entry::Entry;
 pub use event::{Event, EventData, EventRow};
-pub use streams::Streams;
+pub use streams::{EventPage, Streams};
 
 use crate::{
     authn::Actor,

@@ -1,23 +1,67 @@
 //! The streams of events that are open in this process, and what they are woken by: the number that their org's events
 //! have come to.
 
-use crate::ids::OrgId;
+use super::Event;
+use crate::{
+    error::{Error, Result},
+    ids::OrgId,
+};
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-#[derive(Default)]
+/// Those that come after one of an org's, in their order.
+pub type EventPage = Arc<[Event]>;
+
+/// How long a page is kept for those who are woken along with whoever reads it.
+const SHARED: Duration = Duration::from_secs(2);
+/// Events, in all pages that are kept.
+const KEPT: u64 = 10_000;
+
 pub struct Streams {
     heads: Mutex<HashMap<OrgId, watch::Sender<i64>>>,
+    /// By the org, the number that it comes after, and the head that it was read for.
+    pages: moka::future::Cache<(OrgId, i64, i64), EventPage>,
     /// Cancelled when the process is to end: a stream never would by itself.
     pub closing: CancellationToken,
     tasks: TaskTracker,
 }
 
+impl Default for Streams {
+    fn default() -> Self {
+        let weight =
+            |_: &(OrgId, i64, i64), page: &EventPage| u32::try_from(page.len()).unwrap_or(u32::MAX).max(1);
+        Self {
+            heads: Mutex::default(),
+            pages: moka::future::Cache::builder()
+                .weigher(weight)
+                .max_capacity(KEPT)
+                .time_to_live(SHARED)
+                .build(),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
 impl Streams {
+    /// The page of `org` after a number, as it is once its events have come to `head`: read once, however many of its
+    /// streams are woken and ask for it at a time.
+    ///
+    /// # Errors
+    /// Those of `read`, told to all who waited for it.
+    pub async fn page(
+        &self,
+        (org, after, head): (OrgId, i64, i64),
+        read: impl Future<Output = Result<EventPage>>,
+    ) -> Result<EventPage, Arc<Error>> {
+        self.pages.try_get_with((org, after, head), read).await
+    }
+
     /// A place among an org's streams, to be woken in; none where it has `most` already.
     pub fn follow(&self, org: OrgId, most: usize) -> Option<watch::Receiver<i64>> {
         let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! Streams of events: each listener hears all that happens and that they may read, once, for as long as they may.
 
-use super::support::{Listener, Org, TestApp, claims, id, product};
+use super::support::{Listener, Org, TestApp, claims, id, product, until};
 use serde_json::{Value, json};
 
 const EVENTS: &str = "/api/v1/events";
@@ -107,6 +107,45 @@ async fn an_org_has_so_many_streams_and_no_more_and_another_has_its_own() {
     let _theirs = Listener::open(&globex.viewer, None).await;
     let told = app.anon().at(app.metrics.as_ref().unwrap()).get("/metrics").await;
     assert!(told.text.contains("insula_event_streams 3"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn what_hundreds_of_an_org_follow_each_of_them_hears_though_all_are_woken_at_once() {
+    let app = TestApp::start_with("[events]\nstreams_per_org = 400").await;
+    let acme = app.org().await;
+    app.number().await;
+    let mut listeners = Vec::new();
+    // As many as may wait for the org's connections.
+    for _ in 0..4 {
+        let opening = (0..100).map(|_| Listener::open(&acme.viewer, None));
+        listeners.extend(futures::future::join_all(opening).await);
+    }
+    for sku in ["FIRST", "SECOND"] {
+        make(&acme, sku).await;
+        let hearing = listeners.iter_mut().map(Listener::next);
+        for heard in futures::future::join_all(hearing).await {
+            assert_eq!(heard.data["data"]["object"]["sku"], sku);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_loss_of_every_connection_to_the_database() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    app.number().await;
+    let mut listener = Listener::open(&acme.viewer, None).await;
+    app.database
+        .run(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and usename in ('insula_app', 'insula_platform')",
+        )
+        .await;
+    until("the database is in reach again", async || {
+        acme.owner.post(PRODUCTS, product("COG", 5)).await.status == 201
+    })
+    .await;
+    assert_eq!(listener.next().await.data["data"]["object"]["sku"], "COG");
 }
 
 #[tokio::test]

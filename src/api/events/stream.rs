@@ -7,7 +7,7 @@ use crate::{
     authz::{Action::Read, Permission, Resource::Events},
     caller::{Caller, Stance, closed},
     error::{Error, Problem, Result},
-    events::{Event, EventRow},
+    events::{Event, EventPage, EventRow},
     ids::OrgId,
     middleware::identify,
     state::AppState,
@@ -67,6 +67,7 @@ pub async fn follow_events(
     let after = after.unwrap_or(last).min(last);
     let (sender, mut receiver) = mpsc::channel(AHEAD);
     let gap = (after + 1 < first).then(|| format!(r#"{{"after":{after},"before":{first}}}"#));
+    let after = after.max(first - 1);
     let stream = Stream { state: state.clone(), headers, client, org, after, head, sender };
     state.streams.feed(stream.run(gap));
     let events =
@@ -142,11 +143,12 @@ impl Stream {
     /// Says why the listener is not to be told any more.
     async fn follow(&mut self) -> Result<()> {
         loop {
-            let caller = self.admitted().await?;
-            while self.after < *self.head.borrow_and_update() {
-                if !self.tell(&caller).await? {
-                    return Ok(());
-                }
+            match self.catch_up().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // It passes, and until then nobody is told anything: who listens might not be let in any more.
+                Err(Error::Unavailable(_) | Error::Crowded) => {}
+                Err(error) => return Err(error),
             }
             tokio::select! {
                 changed = self.head.changed() => if changed.is_err() { return Ok(()) },
@@ -155,26 +157,35 @@ impl Stream {
         }
     }
 
-    /// Sends the next page of what the listener may read; false where they do not take it.
-    async fn tell(&mut self, caller: &Caller) -> Result<bool> {
-        let rows = self.next_page().await?;
-        if rows.is_empty() {
-            // Swept meanwhile, or told of before it can be read.
-            self.after = *self.head.borrow();
-        }
-        let types = readable(caller);
-        for row in rows {
-            let seq = row.seq;
-            if types.contains(&row.kind) {
-                let event = Event::from(row);
-                let told = sse::Event::default().id(seq.to_string()).event(&event.kind).json_data(&event);
-                if !self.send(told.map_err(|error| Error::Internal(error.into()))?).await {
-                    return Ok(false);
-                }
+    /// Sends what the listener may read of all that has happened by now; false where they do not take it.
+    async fn catch_up(&mut self) -> Result<bool> {
+        loop {
+            let caller = self.admitted().await?;
+            let head = *self.head.borrow_and_update();
+            if self.after >= head {
+                return Ok(true);
             }
-            self.after = seq;
+            let page = self.state.streams.page((self.org, self.after, head), self.read()).await;
+            let page = page.map_err(|error| {
+                tracing::warn!(%error, org = %self.org, "events can't be read for a stream; trying again");
+                Error::Unavailable("events can't be read; try again in a moment")
+            })?;
+            let types = readable(&caller);
+            for event in page.iter() {
+                if types.contains(&event.kind) {
+                    let told =
+                        sse::Event::default().id(event.seq.to_string()).event(&event.kind).json_data(event);
+                    if !self.send(told.map_err(|error| Error::Internal(error.into()))?).await {
+                        return Ok(false);
+                    }
+                }
+                self.after = event.seq;
+            }
+            if page.is_empty() {
+                // They were swept meanwhile.
+                self.after = head;
+            }
         }
-        Ok(true)
     }
 
     /// Whether the listener takes it in time; who does not can go on later from where they were.
@@ -182,11 +193,8 @@ impl Stream {
         matches!(timeout(PATIENCE, self.sender.send(event)).await, Ok(Ok(())))
     }
 
-    async fn next_page(&self) -> Result<Vec<EventRow>> {
-        let (mut tx, opening) = TenantTx::begin(&self.state.pools, self.org, Mode::Read).await?;
-        if opening.status != Status::Active {
-            return Err(closed(opening.status));
-        }
+    async fn read(&self) -> Result<EventPage> {
+        let (mut tx, _) = TenantTx::begin(&self.state.pools, self.org, Mode::Read).await?;
         let page = sqlx::query_as!(
             EventRow,
             r#"select org_id as "org_id: _", id as "id: _", type as kind, at, actor_type, actor_id, target_type, target,
@@ -196,7 +204,7 @@ impl Stream {
             self.after,
             PAGE
         );
-        Ok(page.fetch_all(&mut *tx).await?)
+        Ok(page.fetch_all(&mut *tx).await?.into_iter().map(Event::from).collect())
     }
 
     /// The listener as they stand now, as the stack above asked when the stream began.
