@@ -10,7 +10,7 @@ use crate::{
     events::{self, Entry},
     extract::{Action, Json, List, ListParams, Listed, Path, TenantDb},
     ids::{JobId, ScheduleId},
-    jobs::{self, Job, JobRow},
+    jobs::{self, Job, JobRow, JobStatus},
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     trail::Trail,
@@ -37,7 +37,7 @@ impl Listed for Job {
             Filter {
                 name: "status",
                 predicate: "status =",
-                kind: Kind::OneOf(&["queued", "running", "succeeded", "failed", "cancelled"]),
+                kind: Kind::OneOf(JobStatus::WORDS),
                 about: "In this state.",
             },
             Filter { name: "kind", predicate: "kind =", kind: Kind::Text, about: "Of this kind." },

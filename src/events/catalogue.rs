@@ -9,6 +9,9 @@ use crate::authz::{
     },
 };
 
+/// Of the form of `data`, for every type so far. One whose fields change their meaning gets another.
+pub const VERSION: u32 = 1;
+
 pub struct EventType {
     /// `<noun>.<past tense>`.
     pub name: &'static str,

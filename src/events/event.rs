@@ -1,5 +1,6 @@
 //! An event as the org it happened in is told of it.
 
+use super::VERSION;
 use crate::{
     ids::{EventId, FileId, OrgId, RoleId},
     refs::{ActorRef, named},
@@ -73,7 +74,7 @@ impl From<EventRow> for Event {
         Self {
             id: row.id,
             kind: row.kind,
-            version: 1,
+            version: VERSION,
             seq: row.seq,
             timestamp: row.at,
             org: row.org_id,

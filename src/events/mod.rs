@@ -4,11 +4,13 @@
 //! to whoever listens. What a person does to their own account is written down by the gate's functions, in the database.
 
 mod catalogue;
+mod doer;
 mod entry;
 mod event;
 mod streams;
 
-pub use catalogue::{EVENT_TYPES, EventType, readable};
+pub use catalogue::{EVENT_TYPES, EventType, VERSION, readable};
+pub use doer::Doer;
 pub use entry::Entry;
 pub use event::{Event, EventData, EventRow};
 pub use streams::{EventPage, Streams};
@@ -25,38 +27,6 @@ use uuid::Uuid;
 
 /// Where it is said that events were numbered; the payload is the org.
 pub const CHANNEL: &str = "insula_events";
-
-/// Who did something, as it is written down.
-#[derive(Clone, Copy, Debug)]
-pub struct Doer {
-    kind: &'static str,
-    id: Option<Uuid>,
-}
-
-impl Doer {
-    /// The platform by itself.
-    pub const SYSTEM: Self = Self { kind: "system", id: None };
-
-    /// An operator, or the platform by itself where there is none.
-    fn operator(actor: Option<&Actor>) -> Self {
-        actor.map_or(Self::SYSTEM, |actor| Self { kind: "operator", id: Some(actor.uuid()) })
-    }
-
-    /// Whoever two columns name of which one is set at most: a user and a key.
-    pub fn in_columns(user: Option<Uuid>, key: Option<Uuid>) -> Self {
-        match (user, key) {
-            (Some(user), _) => Self { kind: "user", id: Some(user) },
-            (None, Some(key)) => Self { kind: "api_key", id: Some(key) },
-            (None, None) => Self::SYSTEM,
-        }
-    }
-}
-
-impl From<&Actor> for Doer {
-    fn from(actor: &Actor) -> Self {
-        Self { kind: actor.kind(), id: Some(actor.uuid()) }
-    }
-}
 
 /// Records what `by` did in the org of `tx`, if `tx` commits.
 pub async fn record(tx: &mut TenantTx, by: impl Into<Doer>, trail: &Trail, entry: Entry) -> Result<()> {

@@ -86,6 +86,10 @@ pub enum JobStatus {
     Cancelled,
 }
 
+impl JobStatus {
+    pub const WORDS: &'static [&'static str] = &["queued", "running", "succeeded", "failed", "cancelled"];
+}
+
 #[derive(sqlx::FromRow)]
 pub struct JobRow {
     id: JobId,

@@ -10,7 +10,7 @@ use crate::{
     events::{self, Entry},
     extract::{Action, Json, List, ListParams, Listed, Path},
     ids::{JobId, OrgId},
-    jobs::{self, Job, JobRow, KindFigures},
+    jobs::{self, Job, JobRow, JobStatus, KindFigures},
     middleware::TenantRoutes,
     page::{Filter, Kind, Listing, Page, Sort},
     state::AppState,
@@ -79,7 +79,7 @@ impl Listed for PlatformJob {
             Filter {
                 name: "status",
                 predicate: "status =",
-                kind: Kind::OneOf(&["queued", "running", "succeeded", "failed", "cancelled"]),
+                kind: Kind::OneOf(JobStatus::WORDS),
                 about: "In this state.",
             },
             Filter { name: "kind", predicate: "kind =", kind: Kind::Text, about: "Of this kind." },

@@ -1,5 +1,6 @@
 //! Asks once a second whose time has come, and has their jobs enqueued.
 
+use super::turns::again_and_again;
 use crate::{
     error::Result,
     jobs::{due, enqueue_due},
@@ -7,7 +8,6 @@ use crate::{
 };
 use futures::StreamExt as _;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 const POLL: Duration = Duration::from_secs(1);
@@ -16,17 +16,7 @@ const AT_A_TIME: usize = 4;
 
 /// Every replica asks: whoever is first enqueues, and the others find nothing due.
 pub async fn keep_schedules(state: AppState, until: CancellationToken) {
-    let mut poll = interval(POLL);
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = until.cancelled() => return,
-            _ = poll.tick() => {}
-        }
-        if let Err(error) = enqueue_all(&state).await {
-            tracing::warn!(%error, "what is due can't be asked for; trying again");
-        }
-    }
+    again_and_again(POLL, until, "what is due can't be asked for", || enqueue_all(&state)).await;
 }
 
 async fn enqueue_all(state: &AppState) -> Result<()> {

@@ -8,9 +8,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Does `work` at once and then as often as `every` says; one that fails is told as what can't be done, and tried again.
-pub async fn again_and_again<F>(every: Duration, until: CancellationToken, what: &str, work: impl Fn() -> F)
-where
-    F: Future<Output = Result<usize>>,
+pub async fn again_and_again<F, T>(
+    every: Duration,
+    until: CancellationToken,
+    what: &str,
+    work: impl Fn() -> F,
+) where
+    F: Future<Output = Result<T>>,
 {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,6 +1,10 @@
 //! Which events there are.
 
-use crate::{error::Result, events::EVENT_TYPES, extract::Json};
+use crate::{
+    error::Result,
+    events::{EVENT_TYPES, VERSION},
+    extract::Json,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -38,7 +42,7 @@ pub async fn list_event_types() -> Result<Json<EventTypes>> {
     let data = EVENT_TYPES.iter().map(|kind| EventTypeInfo {
         name: kind.name,
         description: kind.about,
-        version: 1,
+        version: VERSION,
         permission: kind.permission().to_string(),
         schema: kind.schema,
     });

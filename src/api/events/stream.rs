@@ -144,10 +144,9 @@ impl Stream {
     async fn follow(&mut self) -> Result<()> {
         loop {
             match self.catch_up().await {
-                Ok(true) => {}
                 Ok(false) => return Ok(()),
-                // It passes, and until then nobody is told anything: who listens might not be let in any more.
-                Err(Error::Unavailable(_) | Error::Crowded) => {}
+                // What passes is waited for, and until then nobody is told anything: they might not be let in any more.
+                Ok(true) | Err(Error::Unavailable(_) | Error::Crowded) => {}
                 Err(error) => return Err(error),
             }
             tokio::select! {

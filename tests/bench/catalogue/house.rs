@@ -1,7 +1,10 @@
 //! A private Postgres with a large catalogue and many small ones, and two servers on it: one that keeps answers, and one
 //! that does not.
 
-use crate::client::{Client, Request};
+use crate::{
+    client::{Client, Request},
+    server::told,
+};
 use insula::{
     bootstrap::{self, Passwords},
     local::{Durability, Postgres},
@@ -11,11 +14,9 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -104,17 +105,7 @@ impl Door {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().unwrap().unwrap();
-            let address = line.split_once(r#""address":""#).and_then(|(_, rest)| rest.split_once('"'));
-            if let Some((address, _)) = address {
-                break address.parse().unwrap();
-            }
-            eprintln!("{line}");
-        };
-        // What it says afterwards is read and forgotten, so that it is never held up by it.
-        thread::spawn(move || lines.for_each(drop));
+        let address = told(&mut server);
         Self { address, server }
     }
 }

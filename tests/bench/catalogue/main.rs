@@ -12,6 +12,8 @@ mod client;
 mod house;
 mod pages;
 mod search;
+#[path = "../neighbours/server.rs"]
+mod server;
 
 use client::{Client, Request};
 use house::House;

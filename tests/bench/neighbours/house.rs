@@ -1,6 +1,9 @@
 //! A private Postgres, the program as it is run, and three organisations in it.
 
-use crate::client::{Client, Request};
+use crate::{
+    client::{Client, Request},
+    server::told,
+};
 use insula::{
     bootstrap::{self, Passwords},
     ids::ProductId,
@@ -11,12 +14,10 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::Duration,
 };
 
@@ -138,21 +139,6 @@ fn ask(address: SocketAddr, path: &str, token: Option<&str>, body: &Value) -> Va
     let (status, body) = Client::new(address).send(&request).unwrap();
     assert_eq!(status, 201, "{body}");
     serde_json::from_str(&body).unwrap()
-}
-
-/// Where it says that it serves. What it says afterwards is read and forgotten, so that it is never held up by it.
-fn told(server: &mut Child) -> SocketAddr {
-    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next().unwrap().unwrap();
-        let address = line.split_once(r#""address":""#).and_then(|(_, rest)| rest.split_once('"'));
-        if let Some((address, _)) = address {
-            break address.parse().unwrap();
-        }
-        eprintln!("{line}");
-    };
-    thread::spawn(move || lines.for_each(drop));
-    address
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {

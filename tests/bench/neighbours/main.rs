@@ -9,6 +9,7 @@
 mod client;
 mod house;
 mod load;
+mod server;
 
 use house::House;
 use load::{Neighbour, Quiet};
