@@ -32,6 +32,7 @@ pub struct Config {
     pub cache: Cache,
     pub log: Log,
     pub metrics: Metrics,
+    pub traces: Traces,
     pub limits: Limits,
     pub decisions: Decisions,
     pub events: Events,
@@ -141,6 +142,15 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "address_or_none")]
     pub listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Empty: nowhere.
+    pub otlp_url: String,
+    pub sample: f64,
+    pub service_name: String,
 }
 
 fn address_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
@@ -333,6 +343,16 @@ impl Config {
             return Err(Unusable::new(
                 "INSULA_DECISIONS__SAMPLE",
                 "must be 0 (record nothing) to 1 (every org)",
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.traces.sample) {
+            return Err(Unusable::new("INSULA_TRACES__SAMPLE", "must be 0 (none) to 1 (every trace)"));
+        }
+        let collector = &self.traces.otlp_url;
+        if !collector.is_empty() && !collector.starts_with("http://") && !collector.starts_with("https://") {
+            return Err(Unusable::new(
+                "INSULA_TRACES__OTLP_URL",
+                "is no address; write it like http://otel-collector:4318",
             ));
         }
         Ok(())

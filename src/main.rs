@@ -90,7 +90,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dev(options) => Box::pin(dev::run(config, options)).await?,
         Command::Serve => {
             config.check_for_serving()?;
-            telemetry::init(&config.log)?;
+            let _telemetry = telemetry::init_with_traces(&config.log, &config.traces)?;
             let stop = app::stopped_by_signal()?;
             let app = tokio::select! {
                 app = App::build(config, Clock::system()) => app?,
@@ -101,7 +101,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Worker => {
             config.check_for_serving()?;
-            telemetry::init(&config.log)?;
+            let _telemetry = telemetry::init_with_traces(&config.log, &config.traces)?;
             app::work(config, Clock::system(), app::stopped_by_signal()?).await?;
         }
         Command::Migrate => {

@@ -34,7 +34,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let Options { port, data_dir, fresh } = options;
     config.log.format = LogFormat::Text;
     "warn,insula::dev=info".clone_into(&mut config.log.filter);
-    telemetry::init(&config.log)?;
+    let _telemetry = telemetry::init_with_traces(&config.log, &config.traces)?;
     let stop = app::stopped_by_signal()?;
 
     let demo_file = data_dir.join("demo.json");

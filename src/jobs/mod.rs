@@ -24,6 +24,7 @@ use crate::{
     authn::Actor,
     error::{Error, Result},
     ids::JobId,
+    telemetry,
     tenancy::TenantTx,
 };
 use serde_json::Value;
@@ -66,8 +67,9 @@ pub async fn enqueue_as(
     // What is in the way may be over before it is looked at.
     for _ in 0..3 {
         let made = sqlx::query_scalar!(
-            r#"insert into jobs (org_id, id, kind, args, unique_key, max_attempts, created_by_user, created_by_key)
-               values ($1, $2, $3, $4, $5, $6, $7, $8)
+            r#"insert into jobs (org_id, id, kind, args, unique_key, max_attempts, created_by_user, created_by_key,
+                                 traceparent)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
                on conflict do nothing
                returning id as "id: JobId""#,
             org,
@@ -77,7 +79,8 @@ pub async fn enqueue_as(
             new.unique_key,
             new.max_attempts,
             user,
-            key
+            key,
+            telemetry::traceparent()
         )
         .fetch_optional(&mut **tx)
         .await?;

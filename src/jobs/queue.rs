@@ -80,7 +80,8 @@ impl Queue {
                    started_at = clock_timestamp(), locked_until = clock_timestamp() + make_interval(secs => $2)
                from next where j.org_id = next.org_id and j.id = next.id and j.status = 'queued'
                returning j.org_id as "org: _", j.id as "id: _", j.kind, j.args, j.attempts, j.max_attempts,
-                         j.claim as "claim!", j.done, j.state, j.created_by_user, j.created_by_key"#,
+                         j.claim as "claim!", j.done, j.state, j.created_by_user, j.created_by_key,
+                         j.traceparent"#,
             kinds,
             LEASE.as_secs_f64()
         )

@@ -33,6 +33,8 @@ pub struct Claimed {
     pub state: Option<Value>,
     pub created_by_user: Option<Uuid>,
     pub created_by_key: Option<Uuid>,
+    /// The trace of what asked for it.
+    pub traceparent: Option<String>,
 }
 
 impl Claimed {

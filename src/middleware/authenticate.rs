@@ -5,6 +5,7 @@ use crate::{
     authn::{Actor, Principal},
     error::{Error, Result},
     state::AppState,
+    telemetry,
     trail::ClientIp,
 };
 use anyhow::anyhow;
@@ -32,9 +33,15 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
     let span = tracing::Span::current();
     span.record("org", tracing::field::display(principal.org));
     match principal.actor {
-        Actor::User { user, .. } => span.record("principal", tracing::field::display(user)),
-        Actor::ApiKey { key, .. } => span.record("principal", tracing::field::display(key)),
-    };
+        Actor::User { user, .. } => {
+            span.record("principal", tracing::field::display(user));
+            telemetry::caller(principal.org, user);
+        }
+        Actor::ApiKey { key, .. } => {
+            span.record("principal", tracing::field::display(key));
+            telemetry::caller(principal.org, key);
+        }
+    }
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }

@@ -4,6 +4,7 @@ use crate::{
     bus,
     jobs::{Beat, Broken, CHANNEL, Claimed, Handlers, LEASE, Queue, Succeeded},
     state::AppState,
+    telemetry,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -12,6 +13,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// How long something to do goes unnoticed where a notification is lost, or its time has come.
 const POLL: Duration = Duration::from_millis(500);
@@ -78,7 +80,8 @@ async fn work(
             Ok(Some(run)) => {
                 let job = run.job.clone();
                 let Some(handler) = handlers.get(&job.kind) else { continue };
-                let ended = attempt(&queue, &job, handler(run), &until).await;
+                let logged = tracing::info_span!("job", id = %job.id, kind = %job.kind, org = %job.org);
+                let ended = attempt(&queue, &job, handler(run), &until).instrument(logged).await;
                 if let Err(error) = ended {
                     tracing::warn!(id = %job.id, %error, "a job is left to be taken over");
                 }
@@ -105,7 +108,8 @@ async fn attempt(
 ) -> crate::error::Result<()> {
     // A set aborts its task when it is dropped; a task of its own, so that its panic is its own.
     let mut task = JoinSet::new();
-    task.spawn(doing);
+    let traced = telemetry::job(&job.kind, job.id, job.org, job.attempts, job.traceparent.as_deref());
+    task.spawn(doing.instrument(tracing::Span::current()).instrument(traced));
     let mut beat = ticking(LEASE / 5);
     let broken = loop {
         tokio::select! {
@@ -113,7 +117,7 @@ async fn attempt(
                 Some(Ok(Ok(_))) | None => return Ok(()),
                 Some(Ok(Err(broken))) => break broken,
                 Some(Err(error)) => {
-                    tracing::error!(id = %job.id, %error, "a job panicked");
+                    tracing::error!(%error, "a job panicked");
                     break Broken::Again("it broke off; the platform's log says why".to_owned());
                 }
             },
@@ -129,7 +133,7 @@ async fn attempt(
                     task.shutdown().await;
                     return Ok(());
                 }
-                Err(error) => tracing::warn!(id = %job.id, %error, "a job can't be kept; trying again"),
+                Err(error) => tracing::warn!(%error, "a job can't be kept; trying again"),
             },
         }
     };

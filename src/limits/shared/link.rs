@@ -7,11 +7,12 @@ use super::{
     replicas::SILENCE,
     wire::{Server, Wire},
 };
-use crate::config;
+use crate::{config, telemetry};
 use anyhow::Context as _;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 use std::time::Duration;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 /// For what no request waits for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -69,7 +70,8 @@ impl Link {
     /// has charged stays charged.
     pub async fn ask<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Option<T> {
         let mut line = self.breaker.line()?;
-        match within(self.patience, call.invoke_async(&mut line.connection)).await {
+        let asked = within(self.patience, call.invoke_async(&mut line.connection));
+        match asked.instrument(telemetry::redis("EVALSHA")).await {
             Ok(answer) => Some(answer),
             Err(error) => {
                 self.trip(&line, &error);
