@@ -4,7 +4,7 @@ mod collected;
 mod spans;
 mod statements;
 
-pub use spans::{answered, caller, http, job, redis, trace_id, traceparent};
+pub use spans::{answered, apart, caller, http, job, redis, trace_id, traceparent};
 
 use crate::config::{Log, LogFormat, Traces, Unusable};
 use anyhow::anyhow;

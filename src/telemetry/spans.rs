@@ -52,9 +52,14 @@ pub fn caller(org: OrgId, principal: impl Display) {
     }
 }
 
-/// A call of Redis that something waits for which is traced.
+/// What a task of its own does for what is traced here.
+pub fn apart(what: &'static str) -> Span {
+    if is_traced() { debug_span!(target: TRACED, "apart", otel.name = what) } else { Span::none() }
+}
+
+/// A call of Redis for what is traced here; what nobody asked for is no trace.
 pub fn redis(command: &'static str) -> Span {
-    if !Context::current().span().span_context().is_sampled() {
+    if !is_traced() {
         return Span::none();
     }
     debug_span!(
@@ -102,6 +107,10 @@ pub fn traceparent() -> Option<String> {
             (context.trace_flags() & TraceFlags::SAMPLED).to_u8()
         )
     })
+}
+
+fn is_traced() -> bool {
+    Context::current().span().span_context().is_sampled()
 }
 
 /// A header that is none begins a trace of its own, as the standard wants it; a span that nobody collects has no parent.

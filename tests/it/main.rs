@@ -92,6 +92,7 @@ mod tier_versions;
 mod tiers_file;
 mod tokens;
 mod totp;
+mod traces;
 mod tuning;
 mod under_load;
 mod usage;

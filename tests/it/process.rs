@@ -193,20 +193,20 @@ async fn a_worker_apart_gives_its_job_back_when_stopped_and_one_that_is_killed_l
                 using (pg_advisory_xact_lock_shared(7) is not null)";
     app.database.run(gate).await;
     let lock = app.database.lock("select pg_advisory_xact_lock(7)").await;
-    let mut stopped = Binary::work(&app.database);
+    let mut stopped = Binary::work(&app.database, &[]);
     is("running").await;
     stopped.signal("TERM");
     assert_eq!(stopped.ended().await.code(), Some(0), "{}", stopped.stderr());
     let given_back = job().await;
     assert_eq!((&given_back["status"], &given_back["attempts"]), (&json!("queued"), &json!(0)));
 
-    let mut killed = Binary::work(&app.database);
+    let mut killed = Binary::work(&app.database, &[]);
     is("running").await;
     killed.signal("KILL");
     killed.ended().await;
     lock.release().await;
     assert_eq!(job().await["status"], "running", "nobody knows yet");
-    let _last = Binary::work(&app.database);
+    let _last = Binary::work(&app.database, &[]);
     is("succeeded").await;
     let done = job().await;
     assert_eq!(done["attempts"], 2);

@@ -77,7 +77,7 @@ use super::{
     engine::Limiter,
     tier::{Subject, TierPlan},
 };
-use crate::{clock::Clock, config, db::Pools, ids::OrgId, tenancy::gate};
+use crate::{clock::Clock, config, db::Pools, ids::OrgId, telemetry, tenancy::gate};
 use anyhow::ensure;
 use call::{Asked, Told};
 use futures::{StreamExt as _, stream};
@@ -98,6 +98,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// How long Redis is left alone after a failure.
 const OPEN: Duration = Duration::from_millis(250);
@@ -289,7 +290,7 @@ impl Shared {
     /// Asks by itself: who hangs up meanwhile takes nobody's answer along.
     fn send(self: &Arc<Self>, question: Question, mut of: Option<(Call, oneshot::Sender<Decided>)>) {
         let shared = Arc::clone(self);
-        tokio::spawn(async move {
+        let asking = async move {
             let mut next = Some(question);
             while let Some(question) = next {
                 let told = shared.ask(question.org, &question.cells).await;
@@ -307,7 +308,8 @@ impl Shared {
                     Some(Verdict::Wait(_)) | None => None,
                 };
             }
-        });
+        };
+        tokio::spawn(asking.instrument(telemetry::apart("lease")));
     }
 
     /// As [`Limiter::foresee`], by the rules of a plan: which one, when, and a mark for each.

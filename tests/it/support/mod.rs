@@ -3,6 +3,7 @@
 mod app;
 mod binary;
 mod cluster;
+mod collector;
 mod contract;
 mod crowd;
 mod dev;
@@ -34,6 +35,7 @@ mod wire;
 pub use app::{Org, PASSWORD, TestApp, config};
 pub use binary::{Binary, processes_of, signal_to};
 pub use cluster::Database;
+pub use collector::{Collector, Traced};
 pub use crowd::Crowd;
 pub use dev::Dev;
 pub use dir::Dir;
