@@ -47,6 +47,7 @@ mod live;
 mod local;
 mod mail;
 mod members;
+mod monitoring;
 mod months;
 mod my_orgs;
 mod my_sessions;
