@@ -30,6 +30,7 @@ mod events;
 mod examples;
 mod explain;
 mod exports;
+mod fault_run;
 mod files;
 mod floors;
 mod images;
