@@ -2,11 +2,15 @@
 
 use crate::{
     authn::password::Hasher,
+    clock::Clock,
     error::{Error, Result, SqlExt as _},
+    events::{self, Entry},
     ids::{OrgId, UserId},
-    tenancy::PlatformDb,
+    tenancy::{PLATFORM, PlatformDb, PlatformTx},
+    trail::Trail,
 };
 use secrecy::SecretString;
+use serde_json::json;
 
 /// A person with a password.
 ///
@@ -35,14 +39,29 @@ pub async fn create_user(
     Ok(id)
 }
 
-/// Makes `user` a member of `org` with exactly `roles`, whatever they held before.
+/// Makes `user` an operator, and writes down that nobody who is one did.
+pub async fn make_operator(platform: &PlatformDb, clock: &Clock, user: UserId) -> Result<()> {
+    let roles = ["operator"];
+    let mut tx = platform.begin().await?;
+    join(&mut tx, PLATFORM, user, &roles).await?;
+    let made = Entry::new("member.joined", "user", user.uuid().to_string()).after(json!({"roles": roles}));
+    events::record_by_platform(&mut tx, PLATFORM, None, &Trail::of_the_house(clock.now()), made).await?;
+    tx.commit().await
+}
+
+/// Makes `user` a member of `org` with exactly `roles`, whatever they held before: for demos and tests, which tell nobody.
 pub async fn set_member(platform: &PlatformDb, org: OrgId, user: UserId, roles: &[&str]) -> Result<()> {
+    let mut tx = platform.begin().await?;
+    join(&mut tx, org, user, roles).await?;
+    tx.commit().await
+}
+
+async fn join(tx: &mut PlatformTx, org: OrgId, user: UserId, roles: &[&str]) -> Result<()> {
     let mut roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
     roles.sort();
-    let mut tx = platform.begin().await?;
     // First: changes of an org's members take turns.
     sqlx::query!("update org_control set policy_version = policy_version + 1 where org_id = $1", org.uuid())
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
     sqlx::query!(
         "insert into members (org_id, user_id, email, name, roles)
@@ -52,8 +71,8 @@ pub async fn set_member(platform: &PlatformDb, org: OrgId, user: UserId, roles: 
         user.uuid(),
         &roles
     )
-    .execute(&mut *tx)
+    .execute(&mut **tx)
     .await?;
-    sqlx::query!("select control_change('policy', $1, null)", org.uuid()).execute(&mut *tx).await?;
-    tx.commit().await
+    sqlx::query!("select control_change('policy', $1, null)", org.uuid()).execute(&mut **tx).await?;
+    Ok(())
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     authn::password::{self, Hasher},
+    clock::Clock,
     config::Config,
     db::Pools,
     people,
-    tenancy::{PLATFORM, PlatformDb},
+    tenancy::PlatformDb,
 };
 use anyhow::Context as _;
 
@@ -17,7 +18,7 @@ pub async fn run(config: &Config, email: &str) -> anyhow::Result<()> {
     let user = people::create_user(&platform, &hasher, &email.to_lowercase(), email, password.clone().into())
         .await
         .context("making the user")?;
-    people::set_member(&platform, PLATFORM, user, &["operator"]).await.context("making the operator")?;
+    people::make_operator(&platform, &Clock::system(), user).await.context("making the operator")?;
     println!("{email} is an operator now. Password, shown this once: {password}");
     Ok(())
 }

@@ -213,3 +213,26 @@ async fn a_worker_apart_gives_its_job_back_when_stopped_and_one_that_is_killed_l
     let file = acme.owner.get(done["result"]["path"].as_str().unwrap()).await;
     assert!(file.status == 200 && file.text.lines().count() == 2, "{}", file.text);
 }
+
+#[tokio::test]
+async fn an_operator_who_is_made_at_the_command_line_signs_in_with_what_is_printed_and_is_in_the_audit() {
+    let app = TestApp::start().await;
+    let (url, platform) = (app.database.url("insula_app"), app.database.url("insula_platform"));
+    let settings = [(APP, url.as_str()), (PLATFORM, &platform), KEY];
+    let (code, said) = Binary::run(&["operator", "olga@platform.example"], &settings).await;
+    assert_eq!(code, 0, "{said}");
+    let (_, password) = said.trim().rsplit_once(' ').unwrap();
+    let login = json!({"email": "olga@platform.example", "password": password});
+    let olga = app.anon().post("/api/v1/auth/login", login).await.expect(200);
+    let olga = app.bearer(olga["access_token"].as_str().unwrap());
+    olga.get("/operator/v1/orgs").await.expect(200);
+
+    let told = app.audited(insula::tenancy::PLATFORM).await;
+    let [joined] = &told.iter().filter(|line| line.action == "member.joined").collect::<Vec<_>>()[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (joined.actor_type.as_str(), &joined.after),
+        ("system", &Some(json!({"roles": ["operator"]})))
+    );
+}
