@@ -36,6 +36,7 @@ pub struct Config {
     pub decisions: Decisions,
     pub events: Events,
     pub jobs: Jobs,
+    pub webhooks: Webhooks,
     pub dev: Dev,
 }
 
@@ -188,6 +189,19 @@ pub struct Events {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    pub in_flight: usize,
+    pub timeout_milliseconds: u64,
+    /// In order, one for each retry.
+    pub retry_seconds: Vec<f64>,
+    pub give_up_days: u32,
+    pub retention_days: u32,
+    pub allowed_networks: Vec<IpNet>,
+    pub extra_roots_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IpLimit {
     pub quota_per_minute: u32,
     pub burst: u32,
@@ -313,6 +327,8 @@ impl Config {
             ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
             ("JOBS__RETENTION_DAYS", u64::from(self.jobs.retention_days)),
             ("JOBS__FAILED_RETENTION_DAYS", u64::from(self.jobs.failed_retention_days)),
+            ("WEBHOOKS__TIMEOUT_MILLISECONDS", self.webhooks.timeout_milliseconds),
+            ("WEBHOOKS__RETENTION_DAYS", u64::from(self.webhooks.retention_days)),
             ("DECISIONS__MEBIBYTES", u64::from(self.decisions.mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {
