@@ -97,3 +97,5 @@ mod under_load;
 mod usage;
 mod user_permissions;
 mod walls;
+mod webhooks_api;
+mod webhooks_replay;
