@@ -8,7 +8,7 @@ use crate::{
 use anyhow::anyhow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
+use secrecy::{SecretString, zeroize::Zeroizing};
 
 /// The specification asks for 24 to 64.
 const BYTES: usize = 32;
@@ -55,6 +55,7 @@ fn sealed_as(id: WebhookSecretId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret as _;
 
     /// The example of the specification, which every library of Standard Webhooks tests itself with.
     #[test]
