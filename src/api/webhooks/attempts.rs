@@ -6,6 +6,7 @@ use crate::{
     extract::{Json, List, ListParams, Listed, Path, TenantDb},
     ids::{AttemptId, DeliveryId, EventId, WebhookId},
     page::{Filter, Kind, Listing, Page, Sort},
+    webhooks::Outcome,
 };
 use axum::response::Response;
 use serde::Serialize;
@@ -28,7 +29,7 @@ pub struct WebhookAttempt {
     pub at: OffsetDateTime,
     #[schema(example = 120, minimum = 0)]
     pub duration_milliseconds: i32,
-    pub outcome: AttemptOutcome,
+    pub outcome: Outcome,
     /// None where there was no answer.
     #[schema(example = 204, minimum = 100, maximum = 999)]
     pub status_code: Option<i16>,
@@ -43,33 +44,6 @@ pub struct WebhookAttempt {
     /// Why there was no answer that counts.
     #[schema(example = "the connection was refused", max_length = 1000)]
     pub error: Option<String>,
-}
-
-/// How it ended. `refused`: by a status that is neither 2xx nor 3xx; `redirected`: by a 3xx, which is not followed;
-/// `forbidden_address`: the name led to an address that is not on the open internet, and nothing was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::Type)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub enum AttemptOutcome {
-    Succeeded,
-    Refused,
-    Redirected,
-    TimedOut,
-    Unreachable,
-    TlsFailed,
-    ForbiddenAddress,
-}
-
-impl AttemptOutcome {
-    const WORDS: &'static [&'static str] = &[
-        "succeeded",
-        "refused",
-        "redirected",
-        "timed_out",
-        "unreachable",
-        "tls_failed",
-        "forbidden_address",
-    ];
 }
 
 impl Listed for WebhookAttempt {
@@ -89,7 +63,7 @@ impl Listed for WebhookAttempt {
             Filter {
                 name: "outcome",
                 predicate: "outcome =",
-                kind: Kind::OneOf(AttemptOutcome::WORDS),
+                kind: Kind::OneOf(Outcome::WORDS),
                 about: "That ended so.",
             },
             Filter {

@@ -28,7 +28,7 @@ use crate::{
     page::{Filter, Kind, Listing, Page, Sort},
     state::AppState,
     trail::Trail,
-    webhooks::{Secret, WebhookUrl},
+    webhooks::{DisabledReason, Secret, WebhookUrl},
 };
 use axum::{
     extract::State,
@@ -70,7 +70,7 @@ pub struct Webhook {
     #[schema(example = json!(["order.placed", "product.created"]), min_items = 1, max_items = 200)]
     pub events: Vec<String>,
     pub status: WebhookStatus,
-    /// Where it is disabled, why.
+    /// Where it is disabled, why: by hand; since it answered 410; or since nothing has succeeded for days.
     pub disabled_reason: Option<DisabledReason>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub disabled_at: Option<OffsetDateTime>,
@@ -96,16 +96,6 @@ pub struct Webhook {
 pub enum WebhookStatus {
     Enabled,
     Disabled,
-}
-
-/// By the organisation itself; because the endpoint answered 410 Gone; because nothing has succeeded for days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::Type)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-pub enum DisabledReason {
-    ByHand,
-    Gone,
-    Failing,
 }
 
 #[derive(Deserialize, Serialize, Validate, ToSchema)]
