@@ -97,3 +97,4 @@ mod under_load;
 mod usage;
 mod user_permissions;
 mod walls;
+mod webhooks;
