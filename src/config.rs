@@ -345,6 +345,9 @@ impl Config {
                 "must be 0 (keep nothing) to 1000: what another replica writes is seen within a second",
             ));
         }
+        if self.webhooks.retry_seconds.iter().any(|wait| !(0.0..=86_400.0).contains(wait)) {
+            return Err(Unusable::new("INSULA_WEBHOOKS__RETRY_SECONDS", "must be 0 to 86400 (a day) each"));
+        }
         if !(0.0..=1.0).contains(&self.decisions.sample) {
             return Err(Unusable::new(
                 "INSULA_DECISIONS__SAMPLE",

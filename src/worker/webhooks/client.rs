@@ -148,3 +148,121 @@ impl fmt::Display for ForbiddenAddress {
 
 impl Error for NoSuchName {}
 impl Error for ForbiddenAddress {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, webhooks::Outcome, worker::webhooks::wire};
+    use std::{
+        net::SocketAddr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+    use tokio::{net::TcpListener, time::timeout};
+
+    /// Somebody who answers something else each time, and the last for ever.
+    struct Rebinding {
+        answers: Vec<Vec<&'static str>>,
+        asked: AtomicUsize,
+    }
+
+    impl Rebinding {
+        fn new(answers: &[&[&'static str]]) -> Arc<Self> {
+            let answers = answers.iter().map(|answer| answer.to_vec()).collect();
+            Arc::new(Self { answers, asked: AtomicUsize::default() })
+        }
+    }
+
+    impl Resolve for Rebinding {
+        fn resolve(&self, _: Name) -> Resolving {
+            let asked = self.asked.fetch_add(1, Ordering::SeqCst).min(self.answers.len() - 1);
+            let found: Vec<SocketAddr> =
+                self.answers[asked].iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
+            Box::pin(async move { Ok(Box::new(found.into_iter()) as Addrs) })
+        }
+    }
+
+    fn client(names: &Arc<Rebinding>, allowed: &str) -> WebhookClient {
+        let config = Config::with(&format!("[webhooks]\nallowed_networks = [{allowed}]")).unwrap();
+        WebhookClient::asking(&config.webhooks, Arc::clone(names) as Arc<dyn Resolve>).unwrap()
+    }
+
+    fn checked(names: &Arc<Rebinding>) -> Checked {
+        Checked { names: Arc::clone(names) as Arc<dyn Resolve>, allowed: Arc::new([]), only_allowed: false }
+    }
+
+    async fn found(checked: &Checked) -> Result<Vec<IpAddr>, bool> {
+        match checked.resolve("rebind.test".parse().unwrap()).await {
+            Ok(found) => Ok(found.map(|address| address.ip()).collect()),
+            Err(error) => Err(error.is::<ForbiddenAddress>()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_once_it_was_checked_is_refused_when_it_does() {
+        let names = Rebinding::new(&[&["8.8.8.8"], &["127.0.0.1"]]);
+        let checked = checked(&names);
+        assert_eq!(found(&checked).await, Ok(vec!["8.8.8.8".parse().unwrap()]));
+        assert_eq!(found(&checked).await, Err(true));
+    }
+
+    #[tokio::test]
+    async fn one_address_inside_spoils_all_of_a_name_s_and_none_is_no_address() {
+        for answers in [["8.8.8.8", "169.254.169.254"], ["::ffff:10.0.0.1", "8.8.8.8"]] {
+            assert_eq!(found(&checked(&Rebinding::new(&[&answers]))).await, Err(true), "{answers:?}");
+        }
+        assert_eq!(found(&checked(&Rebinding::new(&[&[]]))).await, Err(false));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_connected_to_that_was_not_checked_and_each_connection_is_to_what_was() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let names = Rebinding::new(&[&["127.0.0.1"], &["10.0.0.1"]]);
+
+        let closed = client(&names, "");
+        let url = format!("https://rebind.test:{port}/");
+        let (url, to) = closed.to(&url).unwrap();
+        let refused = to.post(url.as_url().clone()).send().await.unwrap_err();
+        assert_eq!(wire::reason(&refused).0, Outcome::ForbiddenAddress, "{refused:?}");
+        let nobody = timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(nobody.is_err(), "somebody has called");
+
+        names.asked.store(0, Ordering::SeqCst);
+        let open = client(&names, "\"127.0.0.0/8\"");
+        let url = format!("http://rebind.test:{port}/");
+        let (url, to) = open.to(&url).unwrap();
+        let request = tokio::spawn(to.post(url.as_url().clone()).send());
+        let (_, from) = listener.accept().await.unwrap();
+        assert_eq!(from.ip(), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(
+            names.asked.load(Ordering::SeqCst),
+            1,
+            "asked once, so that there is no second answer to take"
+        );
+        request.abort();
+        // The second time it leads elsewhere inside.
+        let refused = to.post(url.as_url().clone()).send().await.unwrap_err();
+        assert_eq!(wire::reason(&refused).0, Outcome::ForbiddenAddress, "{refused:?}");
+    }
+
+    #[test]
+    fn an_address_in_the_place_of_a_name_is_checked_though_nobody_is_asked_for_it() {
+        let names = Rebinding::new(&[&["8.8.8.8"]]);
+        let client = client(&names, "");
+        for url in
+            ["https://127.0.0.1/", "https://[::ffff:a9fe:a9fe]/", "https://2130706433/", "http://8.8.8.8/"]
+        {
+            assert!(client.to(url).is_err(), "{url}");
+        }
+        assert!(client.to("https://8.8.8.8/").is_ok());
+    }
+
+    #[test]
+    fn a_file_of_roots_that_can_not_be_used_is_named_before_anything_starts() {
+        for file in ["/nowhere/roots.pem", "/dev/null"] {
+            let config = Config::with(&format!("[webhooks]\nextra_roots_file = {file:?}")).unwrap();
+            let refused = WebhookClient::open(&config.webhooks).err().unwrap().to_string();
+            assert!(refused.starts_with("INSULA_WEBHOOKS__EXTRA_ROOTS_FILE: "), "{refused}");
+        }
+    }
+}

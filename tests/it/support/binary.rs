@@ -47,14 +47,19 @@ impl Binary {
 
     /// A worker beside it, which serves nothing.
     pub fn work(database: &Database) -> Self {
+        Self::work_with(database, &[])
+    }
+
+    /// The same with some settings of its own.
+    pub fn work_with(database: &Database, settings: &[(&str, &str)]) -> Self {
         let (app, platform) = (database.url("insula_app"), database.url("insula_platform"));
-        let settings = [
+        let ours = [
             ("INSULA_AUTH__MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
             ("INSULA_DATABASE__APP_URL", app.as_str()),
             ("INSULA_DATABASE__PLATFORM_URL", &platform),
             ("INSULA_STORAGE__FOLDER", database.files.to_str().unwrap()),
         ];
-        Self::start(&["worker"], &settings)
+        Self::start(&["worker"], &[&ours[..], settings].concat())
     }
 
     /// Starts it, lets it end, and tells its code and what it said to both sides.
