@@ -8,7 +8,7 @@ use crate::{
     mail::Post,
     router::router,
     state::AppState,
-    worker,
+    worker::{self, WebhookClient},
 };
 use anyhow::Context as _;
 use std::{net::SocketAddr, time::Duration};
@@ -39,6 +39,7 @@ impl App {
         };
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         let post = Post::open(&config)?;
+        let webhooks = WebhookClient::open(&config.webhooks)?;
         let background = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (state, listening) = Box::pin(AppState::open(config, clock, background.clone())).await?;
@@ -59,6 +60,7 @@ impl App {
         tasks.spawn(worker::keep_schedules(state.clone(), background.clone()));
         let workers = state.config.jobs.workers;
         tasks.spawn(worker::run_jobs(state.clone(), handlers(&state), workers, background.clone()));
+        tasks.spawn(worker::deliver_webhooks(state.clone(), webhooks, background.clone()));
         if let Some(metrics) = metrics {
             tasks.spawn(worker::serve_metrics(state.clone(), metrics, background.clone()));
         }
@@ -111,18 +113,20 @@ impl App {
     }
 }
 
-/// Does jobs until `stop`, and serves nothing; what is under way then is given back.
+/// Does jobs and delivers webhooks until `stop`, and serves nothing; what is under way then is given back.
 pub async fn work(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    let webhooks = WebhookClient::open(&config.webhooks)?;
     let opening = AppState::open(config, clock, stop.clone());
     let (state, _listening) = tokio::select! {
         opened = opening => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let workers = state.config.jobs.workers;
-    tracing::info!(workers, "doing jobs");
+    tracing::info!(workers, webhooks = state.config.webhooks.in_flight, "doing jobs and delivering webhooks");
     tokio::join!(
         worker::run_jobs(state.clone(), handlers(&state), workers, stop.clone()),
         worker::keep_schedules(state.clone(), stop.clone()),
+        worker::deliver_webhooks(state.clone(), webhooks, stop.clone()),
     );
     if tokio::time::timeout(FAREWELL, state.pools.close()).await.is_err() {
         tracing::warn!("connections were still in use");

@@ -37,6 +37,7 @@ pub struct Config {
     pub decisions: Decisions,
     pub events: Events,
     pub jobs: Jobs,
+    pub webhooks: Webhooks,
     pub dev: Dev,
 }
 
@@ -198,6 +199,19 @@ pub struct Events {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    pub in_flight: usize,
+    pub timeout_milliseconds: u64,
+    /// In order, one for each retry.
+    pub retry_seconds: Vec<f64>,
+    pub give_up_days: u32,
+    pub retention_days: u32,
+    pub allowed_networks: Vec<IpNet>,
+    pub extra_roots_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IpLimit {
     pub quota_per_minute: u32,
     pub burst: u32,
@@ -323,6 +337,8 @@ impl Config {
             ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
             ("JOBS__RETENTION_DAYS", u64::from(self.jobs.retention_days)),
             ("JOBS__FAILED_RETENTION_DAYS", u64::from(self.jobs.failed_retention_days)),
+            ("WEBHOOKS__TIMEOUT_MILLISECONDS", self.webhooks.timeout_milliseconds),
+            ("WEBHOOKS__RETENTION_DAYS", u64::from(self.webhooks.retention_days)),
             ("DECISIONS__MEBIBYTES", u64::from(self.decisions.mebibytes)),
             ("AUTH__CONCURRENT_HASHES", self.auth.concurrent_hashes as u64),
         ] {
@@ -338,6 +354,9 @@ impl Config {
                 "INSULA_CACHE__MAX_AGE_MILLISECONDS",
                 "must be 0 (keep nothing) to 1000: what another replica writes is seen within a second",
             ));
+        }
+        if self.webhooks.retry_seconds.iter().any(|wait| !(0.0..=86_400.0).contains(wait)) {
+            return Err(Unusable::new("INSULA_WEBHOOKS__RETRY_SECONDS", "must be 0 to 86400 (a day) each"));
         }
         if !(0.0..=1.0).contains(&self.decisions.sample) {
             return Err(Unusable::new(

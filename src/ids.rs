@@ -124,6 +124,14 @@ ids! {
     JobId = "job";
     /// Jobs of an organisation that recur.
     ScheduleId = "sch";
+    /// A place that an organisation has events sent to.
+    WebhookId = "whk";
+    /// A secret that requests to such a place are signed with.
+    WebhookSecretId = "whs";
+    /// An event that is to be sent to such a place.
+    DeliveryId = "dlv";
+    /// A request that was made to deliver an event.
+    AttemptId = "att";
     /// A file that an organisation keeps.
     FileId = "fil";
     /// A picture of a product.

@@ -53,6 +53,7 @@ pub mod policy_check;
 pub mod prefer;
 pub mod product;
 pub mod state;
+pub mod webhooks;
 
 // 6 hall
 pub mod attempt;

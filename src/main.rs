@@ -29,7 +29,7 @@ enum Command {
     Dev(dev::Options),
     /// Serve the API
     Serve,
-    /// Do jobs, and serve nothing
+    /// Do jobs and deliver webhooks, and serve nothing
     Worker,
     /// Bring the schema up to date, as its owner
     Migrate,

@@ -23,7 +23,7 @@ use crate::{
         IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
         record::Recorder,
     },
-    metrics::{Reads, Requests},
+    metrics::{Attempts, Reads, Requests},
     page::CursorKey,
     storage::Storage,
     tenancy::{Control, OrgDirectory, PlatformDb, gate},
@@ -65,6 +65,8 @@ pub struct Inner {
     pub usage: Usage,
     /// How many requests were answered, and in what time.
     pub requests: Requests,
+    /// What became of attempts at delivering webhooks.
+    pub webhook_attempts: Attempts,
     /// Who follows what happens.
     pub streams: Streams,
     /// Answers that are still true.
@@ -150,6 +152,7 @@ impl AppState {
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
             usage: Usage::default(),
             requests: Requests::default(),
+            webhook_attempts: Attempts::default(),
             streams: Streams::default(),
             cache: Cache::new(config.cache.bytes(), config.cache.max_age()),
             reads: Reads::default(),

@@ -33,6 +33,8 @@ pub enum Template {
     AccountLocked,
     /// `name`
     AccountDeleted,
+    /// To whoever looks after the org: `name`, `webhook`, `url`, `reason`, `since`, `answer`.
+    WebhookDisabled,
 }
 
 impl Template {
@@ -48,6 +50,7 @@ impl Template {
         Self::MfaDisabled,
         Self::AccountLocked,
         Self::AccountDeleted,
+        Self::WebhookDisabled,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Template {
             Self::MfaDisabled => "mfa_disabled",
             Self::AccountLocked => "account_locked",
             Self::AccountDeleted => "account_deleted",
+            Self::WebhookDisabled => "webhook_disabled",
         }
     }
 

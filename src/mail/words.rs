@@ -121,6 +121,30 @@ impl Words {
                 vec![format!("Your {product} account is gone, as you asked. You won't hear from us again.")],
                 None,
             ),
+            Template::WebhookDisabled => (
+                "A webhook was disabled".to_owned(),
+                vec![
+                    if params["reason"] == "gone" {
+                        format!(
+                            "The webhook at {} has answered 410 Gone: it is sent nothing any more.",
+                            text("url")
+                        )
+                    } else {
+                        format!(
+                            "The webhook at {} has failed at every attempt since {}: it is sent nothing any more.",
+                            text("url"),
+                            text("since")
+                        )
+                    },
+                    format!("The last answer was: {}.", text("answer")),
+                    format!(
+                        "Once it works again, enable it (PATCH /api/v1/webhooks/{} with \"status\": \"enabled\") and \
+                         have replayed what it has missed: events are kept for 30 days.",
+                        text("webhook")
+                    ),
+                ],
+                None,
+            ),
         };
         Self { subject, sentences, action }
     }

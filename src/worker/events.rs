@@ -1,4 +1,5 @@
-//! Numbers what has happened: gives the committed events of each org the numbers that listeners go by.
+//! Numbers what has happened: gives the committed events of each org the numbers that listeners go by, and enqueues them
+//! for the webhooks that are told of them.
 //!
 //! After commit and by one replica at a time, so that whoever has seen a number has seen all below it: an event that
 //! commits late gets a late number.
@@ -35,10 +36,9 @@ async fn number_batch(platform: &PlatformDb, after: Uuid) -> Result<Option<(usiz
     if !alone(&mut tx).await? {
         return Ok(None);
     }
-    let numbered = number(&mut tx, after).await?;
-    let Some(last) = numbered.last().copied() else { return Ok(None) };
-    let total = numbered.len();
-    let mut orgs = numbered;
+    let mut orgs = number(&mut tx, after).await?;
+    let Some(last) = orgs.last().copied() else { return Ok(None) };
+    let total = orgs.len();
     orgs.dedup();
     sqlx::query!("select pg_notify($1, org::text) from unnest($2::uuid[]) org", CHANNEL, &orgs)
         .execute(&mut *tx)
@@ -55,7 +55,8 @@ async fn alone(tx: &mut PlatformTx) -> Result<bool> {
     Ok(locked.fetch_one(&mut **tx).await?)
 }
 
-/// Answers the org of each that got its number, in their order.
+/// Answers the org of each that got its number, in their order. In the same statement, so exactly once, each is enqueued
+/// for the org's webhooks: those that are told of its type, or the one that is tested, whatever it is told of.
 async fn number(tx: &mut PlatformTx, after: Uuid) -> Result<Vec<Uuid>> {
     let numbered = sqlx::query_scalar!(
         r#"with due as (
@@ -74,7 +75,16 @@ async fn number(tx: &mut PlatformTx, after: Uuid) -> Result<Vec<Uuid>> {
                update events e set seq = h.seq - d.many + d.nth
                from due d join heads h on h.org_id = d.org_id
                where e.org_id = d.org_id and e.id = d.id
-               returning e.org_id
+               returning e.org_id, e.id, e.seq, e.type, e.target
+           ),
+           told as (
+               insert into webhook_deliveries (org_id, id, endpoint_id, event_id, seq, asked_by)
+               select n.org_id, uuid_v7(clock_timestamp()), w.id, n.id, n.seq,
+                      case n.type when 'webhook.tested' then 'test' else 'event' end
+               from numbered n
+               join webhook_endpoints w on w.org_id = n.org_id and w.status = 'enabled'
+                   and case n.type when 'webhook.tested' then w.id::text = n.target
+                                   else w.events && array[n.type, '*'] end
            )
            select org_id as "org!" from numbered order by org_id"#,
         after,

@@ -5,6 +5,7 @@ use crate::{
     jobs::{self, KindFigures},
     metrics::Text,
     state::AppState,
+    webhooks::{self, DeliveryFigures},
 };
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use std::time::Duration;
@@ -30,22 +31,27 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     text.sample("insula_cache_bytes", &[], state.cache.weight());
     text.family("insula_event_streams", "gauge", "Streams of events that are open.");
     text.sample("insula_event_streams", &[], state.streams.count());
+    state.webhook_attempts.tell(&mut text);
     state.limits.tell(&mut text);
     // What this replica counted is told whether or not the database can be asked.
-    match timeout(PATIENCE, queue(&state)).await {
-        Ok(Ok(figures)) => tell_queue(&mut text, &figures),
-        Ok(Err(error)) => tracing::warn!(%error, "metrics are told without the jobs"),
-        Err(_) => tracing::warn!("metrics are told without the jobs: the database takes too long"),
+    match timeout(PATIENCE, queues(&state)).await {
+        Ok(Ok((jobs, deliveries))) => {
+            tell_jobs(&mut text, &jobs);
+            tell_deliveries(&mut text, &deliveries);
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "metrics are told without the queues"),
+        Err(_) => tracing::warn!("metrics are told without the queues: the database takes too long"),
     }
     ([(header::CONTENT_TYPE, Text::CONTENT_TYPE)], text.into_string())
 }
 
-async fn queue(state: &AppState) -> Result<Vec<KindFigures>> {
-    jobs::figures(&mut state.platform.begin().await?).await
+async fn queues(state: &AppState) -> Result<(Vec<KindFigures>, DeliveryFigures)> {
+    let mut tx = state.platform.begin().await?;
+    Ok((jobs::figures(&mut tx).await?, webhooks::figures(&mut tx).await?))
 }
 
 /// Of all replicas together: each tells the same, so take one's word and not the sum.
-fn tell_queue(text: &mut Text, figures: &[KindFigures]) {
+fn tell_jobs(text: &mut Text, figures: &[KindFigures]) {
     text.family(
         "insula_jobs",
         "gauge",
@@ -61,4 +67,19 @@ fn tell_queue(text: &mut Text, figures: &[KindFigures]) {
     for of in figures {
         text.sample(name, &[("kind", &of.kind)], of.oldest_wait_seconds);
     }
+}
+
+/// Likewise.
+fn tell_deliveries(text: &mut Text, figures: &DeliveryFigures) {
+    let name = "insula_webhook_deliveries";
+    text.family(
+        name,
+        "gauge",
+        "Deliveries of webhooks that wait or are under way, of all replicas together.",
+    );
+    text.sample(name, &[("state", "waiting")], figures.waiting);
+    text.sample(name, &[("state", "running")], figures.running);
+    let name = "insula_webhook_deliveries_oldest_wait_seconds";
+    text.family(name, "gauge", "How long the delivery that is due longest has been waiting.");
+    text.sample(name, &[], figures.oldest_wait_seconds);
 }

@@ -100,3 +100,6 @@ mod under_load;
 mod usage;
 mod user_permissions;
 mod walls;
+mod webhooks;
+mod webhooks_api;
+mod webhooks_replay;

@@ -14,6 +14,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("multer", &["extract"]),
     ("object_store", &["storage"]),
     ("redis", &["cache", "limits", "local"]),
+    ("reqwest", &["worker"]),
     ("sqlx::PgPool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::Pool", &["bus", "db", "local", "tenancy"]),
     ("sqlx::AssertSqlSafe", &["bootstrap", "local", "tenancy"]),

@@ -1,8 +1,9 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
-//! sessions long over, keys long retired, products deleted 30 days ago, files that are none, jobs long over, changes long heard of, counts of use
+//! sessions long over, keys long retired, products deleted 30 days ago, files that are none, jobs long over, deliveries of long ago, changes long heard of, counts of use
 //! beyond two months.
 
 mod jobs;
+mod webhooks;
 
 use crate::{
     bus, decisions,
@@ -79,6 +80,7 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     tx.commit().await?;
     sweep_files(state).await?;
     jobs::sweep_jobs(state).await?;
+    webhooks::sweep_webhooks(state).await?;
     state.keyring.sweep(&Trail::of_the_house(state.clock.now())).await?;
     Ok(bus::sweep(&state.pools).await?)
 }

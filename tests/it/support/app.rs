@@ -241,6 +241,7 @@ pub fn config(database: &Database, settings: &str) -> Config {
          [auth]\nmaster_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n\
          [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n\
          [jobs]\nworkers = 0\n\
+         [webhooks]\nin_flight = 0\nallowed_networks = [\"127.0.0.0/8\", \"::1/128\"]\n\
          [storage]\nfolder = \"{}\"\n",
         database.url("insula_app"),
         database.url("insula_platform"),
