@@ -96,6 +96,32 @@ pub async fn once<T: Serialize + Sync, const N: usize>(
             Err(error) => Err(error),
         },
     };
+    end(tx, answered).await
+}
+
+/// The same for work whose answer holds a secret, which is kept nowhere: who repeats it is told the id of what it made,
+/// which `work` answers beside.
+///
+/// # Errors
+/// As with [`once`], and 409 `already_created` where it was done before.
+pub async fn once_shown<T: Serialize, const N: usize>(
+    mut tx: TenantTx,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    (operation, request): (&'static str, &(impl Serialize + Sync)),
+    work: impl AsyncFnOnce(&mut TenantTx) -> Result<(String, Done<T, N>)>,
+) -> Result<Response> {
+    let answered = match key {
+        Some(key) => key.show(&mut tx, caller, (operation, request), work).await,
+        None => match work(&mut tx).await {
+            Ok((_, done)) => done.answer(),
+            Err(error) => Err(error),
+        },
+    };
+    end(tx, answered).await
+}
+
+async fn end(tx: TenantTx, answered: Result<Response>) -> Result<Response> {
     match answered {
         Ok(response) => {
             tx.commit().await?;
@@ -116,7 +142,7 @@ impl<T: Serialize, const N: usize> Done<T, N> {
 }
 
 /// Work under a key, still to be done.
-pub struct Pending {
+struct Pending {
     principal: uuid::Uuid,
     operation: &'static str,
     key: String,
@@ -146,22 +172,20 @@ impl IdempotencyKey {
         Ok((tag, answer(status, location.as_deref(), body)).into_response())
     }
 
-    /// For work whose answer holds a secret, which is kept nowhere and so can't be repeated; `made` records the
-    /// work.
-    ///
-    /// # Errors
-    /// As with [`once`], and 409 `already_created` where it was done before.
-    pub async fn claim(
+    async fn show<T: Serialize, const N: usize>(
         self,
         tx: &mut TenantTx,
         caller: &Caller,
-        operation: &'static str,
-        body: &(impl Serialize + Sync),
-    ) -> Result<Pending> {
-        match self.look_up(tx, caller, operation, body).await? {
-            (pending, None) => Ok(pending),
-            (_, Some(made)) => Err(Error::AlreadyCreated { id: made.body }),
+        (operation, request): (&'static str, &(impl Serialize + Sync)),
+        work: impl AsyncFnOnce(&mut TenantTx) -> Result<(String, Done<T, N>)>,
+    ) -> Result<Response> {
+        let (pending, made) = self.look_up(tx, caller, operation, request).await?;
+        if let Some(made) = made {
+            return Err(Error::AlreadyCreated { id: made.body });
         }
+        let (id, done) = work(tx).await?;
+        pending.keep(tx, done.status, done.location.as_deref(), &id).await?;
+        done.answer()
     }
 
     async fn look_up(
@@ -213,11 +237,6 @@ impl Pending {
             .fetch_one(&mut **tx)
             .await?;
         Ok(locked == Some(true))
-    }
-
-    /// Records what came of work that was claimed: its id, and no secret.
-    pub async fn made(self, tx: &mut TenantTx, location: &str, id: &str) -> Result<()> {
-        self.keep(tx, StatusCode::CREATED, Some(location), id).await
     }
 
     async fn keep(

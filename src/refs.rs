@@ -2,7 +2,7 @@
 
 use crate::ids::{
     ApiKeyId, CategoryId, FileId, ImageId, InvitationId, JobId, OrderId, OrgId, OverrideId, ProductId,
-    RoleId, ScheduleId, SessionId, SimulationId, UserId,
+    RoleId, ScheduleId, SessionId, SimulationId, UserId, WebhookId,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -65,6 +65,7 @@ fn on_the_wire(kind: &str, id: Uuid) -> String {
         "simulation" => SimulationId::from_uuid(id).to_string(),
         "order" => OrderId::from_uuid(id).to_string(),
         "override" => OverrideId::from_uuid(id).to_string(),
+        "webhook" => WebhookId::from_uuid(id).to_string(),
         _ => id.to_string(),
     }
 }
@@ -87,6 +88,7 @@ pub fn stored(name: &str) -> String {
         name.parse().map(JobId::uuid),
         name.parse().map(SimulationId::uuid),
         name.parse().map(ScheduleId::uuid),
+        name.parse().map(WebhookId::uuid),
     ];
     ids.into_iter().flatten().next().map_or(name.to_owned(), |id| id.to_string())
 }
@@ -125,6 +127,7 @@ mod tests {
             ("product", "prd_"),
             ("product_image", "img_"),
             ("order", "ord_"),
+            ("webhook", "whk_"),
             ("anything else", "00000000-"),
         ] {
             assert!(named(kind, id.to_string()).starts_with(prefix), "{kind}");

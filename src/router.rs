@@ -4,7 +4,7 @@ use crate::{
     api::{
         api_keys, audit_events, auth, categories, decisions, dev_mail, docs, events, explain, exports, files,
         health, imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, schedules,
-        search, tiers, user_permissions, users,
+        search, tiers, user_permissions, users, webhooks,
     },
     authn::keyring,
     extract::Json,
@@ -59,6 +59,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         imports::routes(),
         exports::routes(),
         events::routes(),
+        webhooks::routes(),
     ];
     let operators = [
         operator::orgs::routes(),

@@ -33,6 +33,7 @@ pub mod search;
 pub mod tiers;
 pub mod user_permissions;
 pub mod users;
+pub mod webhooks;
 
 use serde::{Deserialize, Deserializer};
 

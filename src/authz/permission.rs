@@ -37,6 +37,7 @@ words! {
         Imports = "imports",
         Exports = "exports",
         Events = "events",
+        Webhooks = "webhooks",
         PlatformOrgs = "platform_orgs",
         PlatformTiers = "platform_tiers",
         PlatformOverrides = "platform_overrides",
@@ -161,6 +162,12 @@ impl Permission {
             (Resource::Exports, Create) => "Export into a file what one may see.",
             (Resource::Events, Read) => "See what happened to what one may see.",
             (Resource::Exports, Read) => "Download exports of what one may see.",
+            (Resource::Webhooks, Read) => "See the webhooks, and what became of what they were told.",
+            (Resource::Webhooks, Create) => "Make webhooks, for no more than you may see yourself.",
+            (Resource::Webhooks, Update) => {
+                "Change, test and replay webhooks, for no more than you may see yourself, and rotate their secrets."
+            }
+            (Resource::Webhooks, Delete) => "Delete webhooks.",
             _ => return None,
         })
     }

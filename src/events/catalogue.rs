@@ -5,7 +5,7 @@ use crate::authz::{
     Permission,
     Resource::{
         self, ApiKeys, AuditEvents, Categories, Files, Invitations, Jobs, Orders, Org, Products, Roles,
-        Schedules, Users,
+        Schedules, Users, Webhooks,
     },
 };
 
@@ -123,6 +123,17 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("session.token_reused", AuditEvents, "A refresh token of a member was used twice: it may be stolen."),
     of("totp.disabled", AuditEvents, "A member has no second factor any more."),
     of("totp.enabled", AuditEvents, "A member has a second factor."),
+    of("webhook.created", Webhooks, "A webhook was made."),
+    of("webhook.deleted", Webhooks, "A webhook is gone."),
+    of(
+        "webhook.disabled",
+        Webhooks,
+        "A webhook is told nothing any more: it was gone, or had failed for days.",
+    ),
+    of("webhook.replayed", Webhooks, "Events are told again to a webhook."),
+    of("webhook.secret_rotated", Webhooks, "What a webhook is told is signed by another secret."),
+    of("webhook.tested", Webhooks, "Told to one webhook alone, to see whether it arrives."),
+    of("webhook.updated", Webhooks, "A webhook was changed, or enabled or disabled by hand."),
 ];
 
 #[cfg(test)]

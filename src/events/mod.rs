@@ -18,7 +18,7 @@ pub use streams::{EventPage, Streams};
 use crate::{
     authn::Actor,
     error::Result,
-    ids::{AuditEventId, OrgId, RequestId},
+    ids::{AuditEventId, EventId, OrgId, RequestId},
     tenancy::{PLATFORM, PlatformTx, TenantTx},
     trail::Trail,
 };
@@ -33,6 +33,19 @@ pub async fn record(tx: &mut TenantTx, by: impl Into<Doer>, trail: &Trail, entry
     record_all(tx, by, trail, vec![entry]).await
 }
 
+/// The same of what is to be looked for later: answers the id that its event will have.
+pub async fn record_one(
+    tx: &mut TenantTx,
+    by: impl Into<Doer>,
+    trail: &Trail,
+    entry: Entry,
+) -> Result<EventId> {
+    let (org, mut columns) = (tx.org(), Columns::default());
+    let id = columns.push(entry);
+    insert(tx, org, by.into(), trail, columns).await?;
+    Ok(id)
+}
+
 /// The same of many things at once, in their order.
 pub async fn record_all(
     tx: &mut TenantTx,
@@ -40,8 +53,14 @@ pub async fn record_all(
     trail: &Trail,
     entries: Vec<Entry>,
 ) -> Result<()> {
-    let org = tx.org();
-    insert(tx, org, by.into(), trail, entries).await
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let (org, mut columns) = (tx.org(), Columns::default());
+    for entry in entries {
+        columns.push(entry);
+    }
+    insert(tx, org, by.into(), trail, columns).await
 }
 
 /// Records what an operator did to `org`, or what the platform did by itself where there is none.
@@ -52,7 +71,9 @@ pub async fn record_by_platform(
     trail: &Trail,
     entry: Entry,
 ) -> Result<()> {
-    insert(tx, org, Doer::operator(operator), trail, vec![entry]).await
+    let mut columns = Columns::default();
+    columns.push(entry);
+    insert(tx, org, Doer::operator(operator), trail, columns).await
 }
 
 /// Records the same in every living org that is on `tier`, or has a member on it, in one statement; answers in how many.
@@ -101,15 +122,8 @@ async fn insert(
     org: OrgId,
     by: Doer,
     trail: &Trail,
-    entries: Vec<Entry>,
+    columns: Columns,
 ) -> Result<()> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let mut columns = Columns::default();
-    for entry in entries {
-        columns.push(entry);
-    }
     sqlx::query!(
         "with told as (
              select * from unnest($7::uuid[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::jsonb[],
@@ -159,9 +173,10 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Entry) -> EventId {
         let Entry { action, target_type, target, before, after, object } = entry;
-        self.ids.push(AuditEventId::new().uuid());
+        let id = AuditEventId::new().uuid();
+        self.ids.push(id);
         self.actions.push(action);
         self.target_types.push(target_type);
         self.targets.push(target);
@@ -171,5 +186,6 @@ impl Columns {
         self.objects.push(told);
         self.befores.push(before);
         self.afters.push(after);
+        EventId::from_uuid(id)
     }
 }

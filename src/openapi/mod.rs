@@ -57,6 +57,7 @@ use utoipa::{
         (name = "imports", description = "Rows taken in by the file."),
         (name = "exports", description = "Rows given out by the file."),
         (name = "events", description = "What happened."),
+        (name = "webhooks", description = include_str!("webhooks.md")),
         (name = "operator: orgs", description = "The organisations, for operators."),
         (name = "operator: tiers", description = "The tiers, for operators."),
         (name = "operator: overrides", description = "Exceptions from tiers that end by themselves, for operators."),

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 )]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
+#[schema(as = WebhookOutcome)]
 pub enum Outcome {
     /// Answered with a status of 200 to 299.
     Succeeded,

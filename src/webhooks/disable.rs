@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
+#[schema(as = WebhookDisabledReason)]
 pub enum DisabledReason {
     /// Somebody of the organisation has done it.
     ByHand,

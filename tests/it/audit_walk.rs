@@ -25,7 +25,7 @@ const NOT_RECORDED: [(&str, &str); 7] = [
 ];
 
 /// What transactions write without a line of the audit and an event beside, and why.
-const UNTOLD: [(&str, &str); 15] = [
+const UNTOLD: [(&str, &str); 16] = [
     ("api_keys", "when a key was used last"),
     ("audit_events", "the platform's own, which nobody listens to"),
     ("audit_events audit_heads", "sealing"),
@@ -33,6 +33,7 @@ const UNTOLD: [(&str, &str); 15] = [
     ("audit_events refresh_tokens", "of people without an organisation: who would be told?"),
     ("control_log members org_control", "the tests' own way to make members"),
     ("event_heads events", "numbering"),
+    ("event_heads events webhook_deliveries", "numbering, and whom it is told to"),
     ("job_files", "that a file may come: the job is told when it is enqueued"),
     ("jobs", "whose turn it is, and how far it has come; and the tests' own way to make jobs"),
     ("loose_files", "that bytes may be left: the file is told when it is one"),

@@ -98,3 +98,5 @@ mod usage;
 mod user_permissions;
 mod walls;
 mod webhooks;
+mod webhooks_api;
+mod webhooks_replay;

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Flaw, OptionExt as _, Result},
     events::{self, Entry},
     extract::{FreshlySignedIn, Json, List, ListParams, Listed, Path, SignedIn, TenantDb},
-    idempotency::IdempotencyKey,
+    idempotency::{Done, IdempotencyKey, once_shown},
     ids::{ApiKeyId, UserId},
     middleware::TenantRoutes,
     networks::{Networks, network},
@@ -23,11 +23,7 @@ use crate::{
     tenancy::TenantTx,
     trail::Trail,
 };
-use axum::{
-    extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -210,11 +206,7 @@ async fn create_api_key(
     flaws.extend(in_the_past(expires_at, &trail));
     no_flaws(flaws)?;
     let tx = db.begin().await?;
-    making(tx, async |tx| {
-        let claim = match key {
-            Some(key) => Some(key.claim(tx, &caller, "create_api_key", &new).await?),
-            None => None,
-        };
+    once_shown(tx, &caller, key, ("create_api_key", &new), async |tx| {
         store::make_room(tx, trail.at).await?;
         let draft = Draft {
             name: &new.name,
@@ -226,11 +218,7 @@ async fn create_api_key(
             expires_at,
             rotated_from: None,
         };
-        let created = create(tx, &caller, &trail, &draft).await?;
-        if let Some(claim) = claim {
-            claim.made(tx, &created.location(), &created.api_key.id.to_string()).await?;
-        }
-        Ok(created)
+        Ok(create(tx, &caller, &trail, &draft).await?.done())
     })
     .await
 }
@@ -322,11 +310,7 @@ async fn rotate_api_key(
     let expires_at = rotation.expires_at.unwrap_or(trail.at + DEFAULT_LIFE);
     no_flaws(in_the_past(expires_at, &trail).into_iter().collect())?;
     let tx = db.begin().await?;
-    let answer = making(tx, async |tx| {
-        let claim = match key {
-            Some(key) => Some(key.claim(tx, &caller, "rotate_api_key", &(id, &rotation)).await?),
-            None => None,
-        };
+    let answer = once_shown(tx, &caller, key, ("rotate_api_key", &(id, &rotation)), async |tx| {
         let old = store::lock(tx, id).await?.or_not_found()?;
         may_rotate(&caller, &old)?;
         let overlap = Duration::seconds(rotation.overlap_seconds.into());
@@ -349,11 +333,8 @@ async fn rotate_api_key(
             .before(json!({"expires_at": told(old.expires_at)}))
             .after(json!({"expires_at": told(ends_at), "rotated_to": created.api_key.id}));
         events::record(tx, caller.actor(), &trail, entry).await?;
-        if let Some(claim) = claim {
-            claim.made(tx, &created.location(), &created.api_key.id.to_string()).await?;
-        }
         store::tell(tx, id).await?;
-        Ok(created)
+        Ok(created.done())
     })
     .await?;
     state.api_keys.forget(id);
@@ -373,27 +354,11 @@ struct Draft<'a> {
 }
 
 impl CreatedApiKey {
-    fn location(&self) -> String {
-        format!("/api/v1/api-keys/{}", self.api_key.id)
-    }
-}
-
-/// Commits what `work` made, and answers with it. Either way an idempotency key is free before the answer is out: who
-/// retries at once must not be told that they are at work.
-async fn making(
-    mut tx: TenantTx,
-    work: impl AsyncFnOnce(&mut TenantTx) -> Result<CreatedApiKey>,
-) -> Result<Response> {
-    match work(&mut tx).await {
-        Ok(created) => {
-            tx.commit().await?;
-            let location = [(header::LOCATION, created.location())];
-            Ok((StatusCode::CREATED, location, Json(created)).into_response())
-        }
-        Err(error) => {
-            tx.rollback().await;
-            Err(error)
-        }
+    /// With its id, for whoever asks again.
+    fn done(self) -> (String, Done<Self, 0>) {
+        let id = self.api_key.id.to_string();
+        let location = Some(format!("/api/v1/api-keys/{id}"));
+        (id, Done { status: StatusCode::CREATED, location, tag: [], body: self })
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// Reset the sandbox
 ///
-/// Deletes all that was made in it: catalogue, files, orders, jobs, schedules and idempotency keys; order numbers begin at 1 again. Its
+/// Deletes all that was made in it: catalogue, files, orders, jobs, schedules, webhooks and idempotency keys; order numbers begin at 1 again. Its
 /// audit stays, and whoever may come in still may. To be called with a test key: there is no such thing for live data.
 #[utoipa::path(post, path = "/org/reset", tag = "org",
     responses((status = 204, description = "It is empty."),
@@ -57,6 +57,7 @@ async fn clear(tx: &mut TenantTx) -> Result<u64> {
         sqlx::query!("delete from products where org_id = $1", org),
         sqlx::query!("delete from categories where org_id = $1", org),
         sqlx::query!("delete from import_errors where org_id = $1", org),
+        sqlx::query!("delete from webhook_endpoints where org_id = $1", org),
         sqlx::query!("delete from schedules where org_id = $1", org),
         sqlx::query!("delete from jobs where org_id = $1", org),
         sqlx::query!("delete from idempotency_keys where org_id = $1", org),

@@ -17,6 +17,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
             "/api/v1/imports",
             "/api/v1/jobs",
             "/api/v1/schedules",
+            "/api/v1/webhooks/{id}/attempts",
             "/api/v1/products/{id}/images",
             "/api/v1/orders",
             "/api/v1/invitations",

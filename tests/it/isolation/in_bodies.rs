@@ -1,7 +1,7 @@
 //! An id of another org in a body or a filter answers like one that never was.
 
 use super::{id_in, make, tenants};
-use crate::support::{Document, Operation, TestApp, another_of_its_kind};
+use crate::support::{Document, Operation, Persona, TestApp, another_of_its_kind};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -15,13 +15,7 @@ async fn an_id_of_another_org_in_a_body_is_refused_like_one_that_never_was() {
         for (pointer, kind) in ids_in(&document, schema) {
             let named = collection_of(&operation, &kind);
             let theirs = make(&app, &acme.owner, &pointer, named).await;
-            let path = match operation.path.split_once("/{") {
-                Some((collection, rest)) => {
-                    let own = make(&app, &globex.owner, &pointer, collection).await;
-                    format!("{own}{}", rest.split_once('}').unwrap().1)
-                }
-                None => operation.path.to_owned(),
-            };
+            let path = of_own(&app, &globex.owner, &operation).await;
             let naming = |id: &str| {
                 let mut body = operation.body().unwrap();
                 set(&mut body, &pointer, json!(id));
@@ -53,10 +47,13 @@ async fn an_id_of_another_org_in_a_filter_finds_nothing() {
             let kind = match filter {
                 "parent_id" => "cat",
                 "actor_id" | "target_id" | "object_id" => "key",
+                "event_id" => "evt",
+                "delivery_id" => "dlv",
                 filter => &filter[..3],
             };
             let theirs = make(&app, &acme.owner, filter, collection_of(&operation, kind)).await;
-            let ask = |id: &str| format!("{}?{filter}={id}", operation.path);
+            let path = of_own(&app, &globex.owner, &operation).await;
+            let ask = |id: &str| format!("{path}?{filter}={id}");
             let foreign = globex.owner.get(&ask(id_in(&theirs))).await;
             let unknown = globex.owner.get(&ask(&another_of_its_kind(id_in(&theirs)))).await;
             assert_eq!(foreign.expect(200)["data"], json!([]), "{operation} {filter}");
@@ -65,6 +62,13 @@ async fn an_id_of_another_org_in_a_filter_finds_nothing() {
         }
     }
     assert!(tried >= 2, "found {tried} ids in filters");
+}
+
+/// The path of an operation, of something that `by` has made.
+async fn of_own(app: &TestApp, by: &Persona, operation: &Operation<'_>) -> String {
+    let Some((collection, rest)) = operation.path.split_once("/{") else { return operation.path.to_owned() };
+    let own = make(app, by, &operation.to_string(), collection).await;
+    format!("{own}{}", rest.split_once('}').unwrap().1)
 }
 
 /// Where what an id names is made.
@@ -76,6 +80,8 @@ fn collection_of(operation: &Operation<'_>, kind: &str) -> &'static str {
         "ord" => "/api/v1/orders",
         "key" => "/api/v1/api-keys",
         "sch" => "/api/v1/schedules",
+        "evt" => "/api/v1/events/history",
+        "dlv" => "/api/v1/webhooks/{id}/deliveries",
         "usr" => "/api/v1/users",
         _ => panic!("{operation}: teach in_bodies.rs where a {kind}_.. is made"),
     }

@@ -31,7 +31,7 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
     }
     if let Some((outer, within)) = collection.split_once("/{id}") {
         let outer = Box::pin(make(app, by, operation, outer)).await;
-        return make_within(by, operation, &outer, within).await;
+        return make_within(app, by, operation, &outer, within).await;
     }
     let body = match collection {
         "/api/v1/files" => return format!("{collection}/{}", id(&by.picture().await)),
@@ -47,6 +47,10 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
         "/api/v1/schedules" => {
             let args = json!({"resource": "products", "format": "csv"});
             json!({"name": fresh("nightly"), "kind": "export", "args": args, "cron": "30 2 * * *"})
+        }
+        // Where nobody answers.
+        "/api/v1/webhooks" => {
+            json!({"url": "http://127.0.0.1:9/hooks", "events": ["category.created", "product.created"]})
         }
         "/api/v1/me/orgs" => json!({"name": fresh("Side business")}),
         "/api/v1/products" => product(),
@@ -66,14 +70,41 @@ pub async fn make(app: &TestApp, by: &Persona, operation: &str, collection: &str
 }
 
 /// The same of what is part of something.
-async fn make_within(by: &Persona, operation: &str, outer: &str, within: &str) -> String {
+async fn make_within(app: &TestApp, by: &Persona, operation: &str, outer: &str, within: &str) -> String {
     let body = match within {
+        "/attempts" => {
+            let courier = TestApp::start_on(app.database.clone(), "[webhooks]\nin_flight = 4").await;
+            let tested = by.post(&format!("{outer}/test"), json!({})).await.expect(202);
+            let made = first_of(by, tested["attempts"].as_str().unwrap()).await;
+            drop(courier);
+            return format!("{outer}{within}/{made}");
+        }
+        "/deliveries" => {
+            let tested = by.post(&format!("{outer}/test"), json!({})).await.expect(202);
+            let event = id_in(tested["event_id"].as_str().unwrap());
+            return format!(
+                "{outer}{within}/{}",
+                first_of(by, &format!("{outer}{within}?event_id={event}")).await
+            );
+        }
         "/images" => json!({"file_id": by.picture().await["id"]}),
         _ => panic!("{operation}: teach isolation.rs to make one of {within}"),
     };
     let made = by.post(&format!("{outer}{within}"), body).await;
     made.expect(201);
     made.header("location").to_owned()
+}
+
+/// The id of the first thing in a list, once there is one.
+async fn first_of(by: &Persona, list: &str) -> String {
+    let mut first = None;
+    until(&format!("there is something in {list}"), async || {
+        let page = by.get(list).await.expect(200);
+        first = page["data"][0]["id"].as_str().map(ToOwned::to_owned);
+        first.is_some()
+    })
+    .await;
+    first.unwrap()
 }
 
 /// An acceptable body: the documented one, and where that names another thing, one of the own.

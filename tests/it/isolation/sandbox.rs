@@ -5,7 +5,7 @@ use crate::support::{Persona, Source, TestApp, another_of_its_kind};
 use serde_json::{Value, json};
 
 const COLLECTIONS: [&str; 3] = ["/api/v1/categories", "/api/v1/products", "/api/v1/orders"];
-const SCOPES: [&str; 9] = [
+const SCOPES: [&str; 11] = [
     "categories:read",
     "categories:create",
     "products:read",
@@ -15,6 +15,8 @@ const SCOPES: [&str; 9] = [
     "files:create",
     "orders:read",
     "orders:create",
+    "webhooks:read",
+    "webhooks:create",
 ];
 
 #[tokio::test]
@@ -59,7 +61,7 @@ async fn a_sandbox_shares_no_name_stock_or_number_with_its_org() {
 }
 
 /// Tables with a fence that a reset leaves alone, and why.
-const KEPT: [(&str, &str); 18] = [
+const KEPT: [(&str, &str); 21] = [
     ("api_keys", "keys are the live org's"),
     ("audit_events", "what was done stays known"),
     ("audit_heads", "what was done stays known"),
@@ -77,6 +79,9 @@ const KEPT: [(&str, &str); 18] = [
     ("permission_uses", "what was used stays known"),
     ("roles", "who may come in still may"),
     ("usage_minutes", "what was used stays known"),
+    ("webhook_attempts", "they go with their webhook"),
+    ("webhook_deliveries", "they go with their webhook"),
+    ("webhook_secrets", "they go with their webhook"),
     ("usage_policy_minutes", "what was used stays known"),
 ];
 
@@ -87,7 +92,8 @@ async fn a_sandbox_that_is_reset_is_empty_and_nothing_else_is() {
     let scopes = [&SCOPES[..], &["org:delete"]].concat();
     let key = app.api_key_in(&acme, "test", &scopes).await;
     let other = app.api_key_in(&globex, "test", &scopes).await;
-    let lists = ["/api/v1/products", "/api/v1/files", "/api/v1/orders", "/api/v1/categories"];
+    let lists =
+        ["/api/v1/products", "/api/v1/files", "/api/v1/orders", "/api/v1/categories", "/api/v1/webhooks"];
     for who in [&key, &other, &acme.owner] {
         for list in lists {
             make(&app, who, "", list).await;

@@ -13,19 +13,20 @@ use insula::{
         products::{DeletedProduct, Product},
         schedules::Schedule,
         users::Member,
+        webhooks::{Webhook, WebhookAttempt, WebhookDelivery},
     },
     audit::AuditEvent,
     category::Category,
     events::Event,
     extract::Listed,
-    ids::{CategoryId, JobId, OrderId, ScheduleId, UserId},
+    ids::{CategoryId, DeliveryId, EventId, JobId, OrderId, ScheduleId, UserId, WebhookId},
     jobs::Job,
     page::{Asked, CursorKey, Filter, Kind, Sort},
 };
 use plan::{Plan, column};
 use sqlx::{Executor as _, PgConnection};
 
-const LISTS: [&str; 14] = [
+const LISTS: [&str; 17] = [
     "/api/v1/api-keys",
     "/api/v1/audit-events",
     "/api/v1/categories",
@@ -40,12 +41,15 @@ const LISTS: [&str; 14] = [
     "/api/v1/products/deleted",
     "/api/v1/schedules",
     "/api/v1/users",
+    "/api/v1/webhooks",
+    "/api/v1/webhooks/{id}/attempts",
+    "/api/v1/webhooks/{id}/deliveries",
 ];
 
-/// Filters of lists that are as short as an org has people: its rows are looked at in the order of an index until the
-/// page is full. An array's operators are not leakproof, so `roles` can have no index under row-level security; a
+/// Filters of lists that are as short as an org has people, or webhooks: its rows are looked at in the order of an index until the
+/// page is full. An array's operators are not leakproof, so `roles` and `events` can have no index under row-level security; a
 /// beginning of `email` or of `name` has one each, which a plan for any value does not trust to be the shorter way.
-const WALKED: [&str; 2] = ["roles", "email"];
+const WALKED: [&str; 3] = ["roles", "events", "email"];
 
 macro_rules! of_each_list {
     ($check:ident) => {{
@@ -65,6 +69,9 @@ macro_rules! of_each_list {
         $check::<OrderStep>(&mut app).await;
         $check::<Product>(&mut app).await;
         $check::<Schedule>(&mut app).await;
+        $check::<Webhook>(&mut app).await;
+        $check::<WebhookAttempt>(&mut app).await;
+        $check::<WebhookDelivery>(&mut app).await;
     }};
 }
 
@@ -174,6 +181,9 @@ fn with(filter: &Filter) -> (&'static str, String) {
                 OrderId::new().to_string(),
                 JobId::new().to_string(),
                 ScheduleId::new().to_string(),
+                WebhookId::new().to_string(),
+                DeliveryId::new().to_string(),
+                EventId::new().to_string(),
             ];
             ids.into_iter().find(|id| parse(id).is_some()).unwrap()
         }

@@ -28,6 +28,7 @@ async fn no_secret_is_in_the_logs_the_errors_the_audit_or_any_table() {
     people::two_factors(&base, &mut run).await;
     people::guests(&base, &password_of_ada, &mut run).await;
     others::programs(&base, &mut run).await;
+    others::webhooks(&base, &mut run).await;
     others::clumsy_clients(&base, &mut run).await;
     others::the_house_itself(&postgres, &database, &master, &mut run).await;
     // And something that nobody foresaw.

@@ -44,6 +44,30 @@ pub async fn programs(base: &str, run: &mut Run) {
     }
 }
 
+/// What webhooks are signed with.
+pub async fn webhooks(base: &str, run: &mut Run) {
+    let password = run.password("password of walter");
+    let walter = run.signs_up(base, "walter@example.com", &password).await;
+    let new = json!({"url": "https://hooks.example.com/insula", "events": ["order.placed"]});
+    let reply = walter.post_as("one", "/api/v1/webhooks", new.clone()).await;
+    let made = reply.expect(201);
+    let [secret] = run.shown("make a webhook", &reply, ["secret"]);
+    run.keep_bytes("key of a webhook", &STANDARD.decode(secret.trim_start_matches("whsec_")).unwrap());
+    let reply = walter.post_as("one", "/api/v1/webhooks", new).await;
+    run.refused("make it again", &reply, 409, "already_created");
+    let path = format!("/api/v1/webhooks/{}", made["id"].as_str().unwrap());
+    let reply = walter.post(&format!("{path}/rotate-secret"), json!({"overlap_seconds": 60})).await;
+    reply.expect(200);
+    let [next] = run.shown("rotate the secret of a webhook", &reply, ["secret"]);
+    run.keep_bytes("next key of a webhook", &STANDARD.decode(next.trim_start_matches("whsec_")).unwrap());
+    let patch = json!({"description": "The warehouse"});
+    run.told("change a webhook", &walter.patch(&path, patch).await, 200);
+    for path in [&path, "/api/v1/webhooks", "/api/v1/events/history", "/api/v1/audit-events"] {
+        run.told(path, &walter.get(path).await, 200);
+    }
+    walter.delete(&path).await.expect(204);
+}
+
 /// Secrets in every place where they do not belong.
 pub async fn clumsy_clients(base: &str, run: &mut Run) {
     let anon = Persona::new(base, None);

@@ -41,6 +41,38 @@ impl Crowd {
     }
 }
 
+/// Each in the order of its own tables: what is sent where, and what became of it.
+fn webhooks() -> [(&'static str, String); 3] {
+    let ago = "now() - i * interval '1 second'";
+    let endpoint = "md5('endpoint' || i % 20 + 1)::uuid";
+    let (delivery, event) = ("md5('delivery' || i)::uuid", "md5('event' || i)::uuid");
+    [
+        (
+            "webhook_endpoints (org_id, id, url, events, status, disabled_reason, disabled_at, created_at)",
+            format!(
+                "md5('endpoint' || i)::uuid, 'https://example.com/', '{{*}}', \
+                 (array['enabled', 'disabled'])[i % 2 + 1], (array[null, 'gone'])[i % 2 + 1], \
+                 case when i % 2 = 1 then now() end, {ago}"
+            ),
+        ),
+        (
+            "webhook_deliveries (org_id, id, endpoint_id, event_id, seq, asked_by, created_at, status, finished_at)",
+            format!(
+                "{delivery}, {endpoint}, {event}, i, 'event', {ago}, \
+                 (array['waiting', 'succeeded', 'failed', 'discarded'])[i % 4 + 1], case when i % 4 > 0 then now() end"
+            ),
+        ),
+        (
+            "webhook_attempts (org_id, id, delivery_id, endpoint_id, event_id, nth, at, duration_milliseconds, outcome, \
+             request_headers)",
+            format!(
+                "md5('attempt' || i)::uuid, {delivery}, {endpoint}, {event}, 1, {ago}, 1, \
+                 (array['succeeded', 'refused', 'timed_out'])[i % 3 + 1], '{{}}'"
+            ),
+        ),
+    ]
+}
+
 fn events() -> (&'static str, String) {
     (
         "events (org_id, id, type, at, actor_type, target_type, target, seq)",
@@ -57,7 +89,11 @@ async fn fill(superuser: &mut PgConnection, org: OrgId, each: u32) {
     let parent = format!("case when i > 200 then {} end", id("category", "i % 200 + 1"));
     let (category, product, order) =
         (id("category", "i % 500 + 1"), id("product", number), id("order", number));
+    let [endpoints, deliveries, attempts] = webhooks();
     for (columns, values) in [
+        endpoints,
+        deliveries,
+        attempts,
         (
             "categories (org_id, id, name, parent_id, created_at)",
             format!("{}, 'c' || i, {parent}, {ago}", id("category", number)),
