@@ -3,7 +3,7 @@
 use super::{fast, make_product, make_products};
 use crate::support::{
     Org, Persona, TestApp,
-    hooks::{Hook, NewHook},
+    hooks::NewHook,
     receiver::{Receiver, status},
     until,
 };
