@@ -1,8 +1,11 @@
-//! A bad day, under load: Redis killed, a worker killed, Postgres restarted, a replica killed. Whatever was answered is
-//! there, once; it is told once and in order, and what was to be done is done.
+//! A bad day, under load: Redis killed, a worker killed, Postgres restarted, a replica killed, and receivers of webhooks that
+//! fail now and then. Whatever was answered is there, once; it is told once and in order to who follows, and at least once
+//! to who is called; and what was to be done is done.
 
 use super::support::{
-    Binary, Database, Dir, Listener, Org, Persona, Private, TestApp, id, product, until_within,
+    Binary, Database, Dir, Listener, Org, Persona, Private, TestApp, id, product,
+    receiver::{Answer, Receiver, status},
+    until_within,
 };
 use futures::future::join_all;
 use insula::{ids::RequestId, local::Redis};
@@ -22,6 +25,11 @@ use tokio::task::JoinHandle;
 const CLIENTS: usize = 3;
 /// What is answered before a fault, and between one and the next, at least.
 const STEADY: usize = 30;
+/// Webhooks may go to this machine, and are tried again soon.
+const WEBHOOKS: [(&str, &str); 2] = [
+    ("INSULA_WEBHOOKS__ALLOWED_NETWORKS", "[\"127.0.0.0/8\"]"),
+    ("INSULA_WEBHOOKS__RETRY_SECONDS", "[0.2, 0.5, 1, 1, 1, 1, 1, 1, 1, 1]"),
+];
 /// After a fault it may take a lease of the queue, a reconnection and a retry until all is told and done.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -84,7 +92,7 @@ impl Day {
         }
         let redis = self.redis.as_ref().unwrap().url();
         let settings = [("INSULA_REDIS__URL", redis.as_str()), ("INSULA_JOBS__WORKERS", "0")];
-        let mut process = Binary::serve(&self.database, &settings);
+        let mut process = Binary::serve(&self.database, &[&settings[..], &WEBHOOKS].concat());
         let base = process.base().await;
         self.replicas.push(Replica { process, base });
         *self.bases.lock().unwrap() = self.replicas.iter().map(|replica| replica.base.clone()).collect();
@@ -224,13 +232,24 @@ async fn is_whole(org: &Org, who: &Persona, answered: &Answered) {
     }
 }
 
+/// One of three calls fails at first, in some way.
+async fn receiver() -> Receiver {
+    let answers = [status(200), status(500), status(200), status(200), Answer::HangsUp, status(200)];
+    Receiver::start(answers.into_iter().cycle().take(60)).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_or_restarted_under_load_what_was_answered_is_there_once_told_once_and_done() {
     let (mut day, tool) = Day::begin().await;
     let orgs = [tool.org_on("enterprise").await, tool.org_on("enterprise").await];
     let answered = [Arc::<Answered>::default(), Arc::<Answered>::default()];
     let each = || orgs.iter().zip(&answered);
-    let mut worker = Binary::work(&day.database, &[]);
+    let receivers = [receiver().await, receiver().await];
+    for (org, receiver) in orgs.iter().zip(&receivers) {
+        let new = json!({"url": receiver.url, "events": ["*"]});
+        org.owner.at(&day.replicas[0].base).post("/api/v1/webhooks", new).await.expect(201);
+    }
+    let mut worker = Binary::work(&day.database, &WEBHOOKS);
     let shops: Vec<_> = each()
         .flat_map(|(org, answered)| (0..CLIENTS).map(|number| day.shop(org, number, answered)))
         .collect();
@@ -243,7 +262,7 @@ async fn whatever_is_killed_or_restarted_under_load_what_was_answered_is_there_o
 
     worker.signal("KILL");
     day.goes_on("without a worker").await;
-    let _worker = Binary::work(&day.database, &[]);
+    let _worker = Binary::work(&day.database, &WEBHOOKS);
 
     day.postgres.stop().await;
     day.postgres.start().await;
@@ -267,6 +286,16 @@ async fn whatever_is_killed_or_restarted_under_load_what_was_answered_is_there_o
         let heard = answered.heard.lock().unwrap();
         let broken: Vec<_> = heard.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
         assert!(broken.is_empty(), "missed, or heard twice: {broken:?}");
+    }
+    for (org, receiver) in orgs.iter().zip(&receivers) {
+        let owner = org.owner.at(base);
+        let made = all(&owner, "/api/v1/events/history?type=webhook.created&sort=-seq").await;
+        let since = format!("/api/v1/events/history?seq_gte={}", made[0]["seq"]);
+        until_within(PATIENCE, "every event is delivered, and no other org's", async || {
+            let delivered: HashSet<String> = receiver.ids().into_iter().collect();
+            delivered == ids(&all(&owner, &since).await)
+        })
+        .await;
     }
     for follower in followers {
         follower.abort();
