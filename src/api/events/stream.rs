@@ -27,7 +27,7 @@ use futures::StreamExt as _;
 use std::{convert::Infallible, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -159,6 +159,7 @@ impl Stream {
     /// Sends what the listener may read of all that has happened by now; false where they do not take it.
     async fn catch_up(&mut self) -> Result<bool> {
         loop {
+            let asked = Instant::now();
             let caller = self.admitted().await?;
             let head = *self.head.borrow_and_update();
             if self.after >= head {
@@ -171,6 +172,10 @@ impl Stream {
             })?;
             let types = readable(&caller);
             for event in page.iter() {
+                // Whoever takes it slowly is asked anew before they are told the rest.
+                if asked.elapsed() > CHECK {
+                    break;
+                }
                 if types.contains(&event.kind) {
                     let told =
                         sse::Event::default().id(event.seq.to_string()).event(&event.kind).json_data(event);
