@@ -177,3 +177,22 @@ pub fn stopped_by_signal() -> anyhow::Result<CancellationToken> {
     });
     Ok(stop)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use tokio::{io::AsyncWriteExt as _, net::TcpSocket, time::timeout};
+
+    #[tokio::test]
+    async fn a_connection_whose_peer_reads_nothing_is_given_up() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let narrow = TcpSocket::new_v4().unwrap();
+        narrow.set_recv_buffer_size(4096).unwrap();
+        let _peer = narrow.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut socket, _) = listener.accept().await.unwrap();
+        give_up_unread(&socket, Duration::from_millis(500));
+        let chunk = vec![0; 1 << 16];
+        let sending = async { while socket.write_all(&chunk).await.is_ok() {} };
+        timeout(Duration::from_secs(20), sending).await.expect("it is not waited for");
+    }
+}
