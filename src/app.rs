@@ -11,8 +11,9 @@ use crate::{
     worker::{self, WebhookClient},
 };
 use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
 use std::{net::SocketAddr, time::Duration};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long connections may take to say goodbye.
@@ -51,6 +52,7 @@ impl App {
         tasks.spawn(worker::keep_accuracy(state.clone(), background.clone()));
         tasks.spawn(worker::keep_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_listeners_told(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_places_told(state.clone(), background.clone()));
         tasks.spawn(worker::keep_events_numbered(state.clone(), background.clone()));
         tasks.spawn(worker::keep_audit_sealed(state.clone(), background.clone()));
         tasks.spawn(worker::send_mail(state.clone(), post, background.clone()));
@@ -87,6 +89,9 @@ impl App {
         let patience = Duration::from_secs(state.config.http.shutdown_seconds);
         let service = router(&state).into_make_service_with_connect_info::<SocketAddr>();
         let (ending, closing) = (stop.clone(), state.streams.closing.clone());
+        // A word of goodbye comes first, for those who take that.
+        let unread = state.config.http.unread() + FAREWELL;
+        let listener = listener.tap_io(move |socket| give_up_unread(socket, unread));
         let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
             ending.cancelled().await;
             closing.cancel();
@@ -98,6 +103,10 @@ impl App {
         tokio::select! {
             served = serving => served?,
             () = overdue => tracing::warn!("requests were still in flight after {} s", patience.as_secs()),
+        }
+        // Sockets are no requests any more, and say goodbye by themselves.
+        if tokio::time::timeout(FAREWELL, state.streams.ended()).await.is_err() {
+            tracing::warn!("streams were still open");
         }
         background.cancel();
         // What is still stuck in a query is not waited for any longer.
@@ -139,6 +148,20 @@ pub fn handlers(state: &AppState) -> Handlers {
     imports::handlers(exports::handlers(Handlers::default(), state), state)
 }
 
+/// Has the system end a connection whose peer leaves what was sent unread, or is gone without a word: for either it would
+/// be kept, with what it is still to get, for as long as the system tries (`TCP_USER_TIMEOUT`, RFC 5482).
+#[cfg(target_os = "linux")]
+fn give_up_unread(socket: &TcpStream, unread: Duration) {
+    let unread = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(socket, unread) {
+        tracing::warn!(%error, "a connection that is not read may be kept for long");
+    }
+}
+
+/// Elsewhere there is no word for it: such connections stay until the system gives up.
+#[cfg(not(target_os = "linux"))]
+fn give_up_unread(_: &TcpStream, _: Duration) {}
+
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))
 }
@@ -157,4 +180,23 @@ pub fn stopped_by_signal() -> anyhow::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use tokio::{io::AsyncWriteExt as _, net::TcpSocket, time::timeout};
+
+    #[tokio::test]
+    async fn a_connection_whose_peer_reads_nothing_is_given_up() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let narrow = TcpSocket::new_v4().unwrap();
+        narrow.set_recv_buffer_size(4096).unwrap();
+        let _peer = narrow.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut socket, _) = listener.accept().await.unwrap();
+        give_up_unread(&socket, Duration::from_millis(500));
+        let chunk = vec![0; 1 << 16];
+        let sending = async { while socket.write_all(&chunk).await.is_ok() {} };
+        timeout(Duration::from_secs(20), sending).await.expect("it is not waited for");
+    }
 }

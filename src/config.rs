@@ -51,6 +51,7 @@ pub struct Http {
     pub require_https: bool,
     pub timeout_seconds: u64,
     pub body_limit_bytes: usize,
+    pub unread_seconds: u64,
     pub shutdown_seconds: u64,
 }
 
@@ -330,6 +331,7 @@ impl Config {
             ("DATABASE__GATE_CONNECTIONS", u64::from(self.database.gate_connections)),
             ("DATABASE__PLATFORM_CONNECTIONS", u64::from(self.database.platform_connections)),
             ("HTTP__TIMEOUT_SECONDS", self.http.timeout_seconds),
+            ("HTTP__UNREAD_SECONDS", self.http.unread_seconds),
             ("REDIS__TIMEOUT_MILLISECONDS", self.redis.timeout_milliseconds),
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
             ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
@@ -484,6 +486,10 @@ impl Cache {
 }
 
 impl Http {
+    pub fn unread(&self) -> Duration {
+        Duration::from_secs(self.unread_seconds)
+    }
+
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
     }

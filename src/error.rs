@@ -41,7 +41,7 @@ pub enum Error {
     /// 412: fetch it again, somebody was faster.
     #[error("the version named by If-Match is gone")]
     Stale,
-    /// 413, 415: send it differently.
+    /// 413, 415, 426: send it differently.
     #[error("{0:?}")]
     Unacceptable(Box<Problem>),
     /// 422: mend the named places of the body.

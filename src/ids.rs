@@ -142,6 +142,8 @@ ids! {
     MailId = "eml";
     /// An exception from a tier's limits.
     OverrideId = "ovr";
+    /// A running process, among the others that serve.
+    ReplicaId = "rep";
     /// One request, as named in `X-Request-Id`, logs and problems.
     RequestId = "req";
 }

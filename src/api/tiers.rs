@@ -3,7 +3,7 @@
 use crate::{
     error::{Error, Result},
     extract::Json,
-    limits::Policy,
+    limits::{Entitlements, Policy},
     middleware::PublicRoutes,
     state::AppState,
     tenancy::gate,
@@ -36,6 +36,7 @@ pub struct Plan {
     pub version: i64,
     #[schema(max_items = 16)]
     pub policies: Vec<Policy>,
+    pub entitlements: Entitlements,
     /// What takes its place at a moment to come.
     pub announced: Option<AnnouncedPlan>,
 }
@@ -48,6 +49,7 @@ pub struct AnnouncedPlan {
     pub version: i64,
     #[schema(max_items = 16)]
     pub policies: Vec<Policy>,
+    pub entitlements: Entitlements,
     #[serde(with = "time::serde::rfc3339")]
     pub effective_at: OffsetDateTime,
 }
@@ -66,11 +68,14 @@ async fn list_tiers(State(state): State<AppState>) -> Result<Json<Tiers>> {
         }
         let announced = announced.filter(|next| next.is_public).map(|next| {
             let (version, effective_at) = (next.version, next.effective_at);
+            let entitlements = Entitlements::of(&next.entitlements);
             let (name, policies) = (next.name, tiers::parsed(next.policies)?);
-            Ok::<_, Error>(AnnouncedPlan { name, version, policies, effective_at })
+            Ok::<_, Error>(AnnouncedPlan { name, version, policies, entitlements, effective_at })
         });
+        let entitlements = row.entitlements.as_object().map(Entitlements::of).unwrap_or_default();
         let (policies, announced) = (tiers::parsed(row.policies)?, announced.transpose()?);
-        data.push(Plan { slug: row.slug, name: row.name, version: row.version, policies, announced });
+        let (slug, name, version) = (row.slug, row.name, row.version);
+        data.push(Plan { slug, name, version, policies, entitlements, announced });
     }
     Ok(Json(Tiers { data }))
 }

@@ -82,6 +82,13 @@ pub fn well_formed(text: &str) -> bool {
     })
 }
 
+fn invalid() -> Error {
+    Error::Unauthenticated {
+        code: "invalid_api_key",
+        detail: "this API key is unknown, expired or revoked: an admin of the organisation can make another",
+    }
+}
+
 /// Finds out whose key it is.
 #[derive(Clone)]
 pub struct ApiKeys {
@@ -107,26 +114,32 @@ impl ApiKeys {
         Self { pools, clock, known, changes: Arc::default(), uses: KeyUses::default() }
     }
 
+    /// Whose key `text` is, used by `client`, and its hash.
+    ///
     /// # Errors
     /// 401 `invalid_api_key`: unknown, expired, rotated out and revoked look the same. 403 `ip_not_allowed` where it is
     /// good, and used from outside its networks. 503 when it can't be asked for.
-    pub async fn verify(&self, text: &str, client: IpAddr) -> Result<Principal> {
-        let invalid = || Error::Unauthenticated {
-            code: "invalid_api_key",
-            detail: "this API key is unknown, expired or revoked: an admin of the organisation can make another",
-        };
+    pub async fn verify(&self, text: &str, client: IpAddr) -> Result<(Principal, Vec<u8>)> {
         if !well_formed(text) {
             return Err(invalid());
         }
         let hash = hash(text);
-        let known = if let Some(known) = self.known.get(&hash) {
+        Ok((self.ask_again(&hash, client).await?, hash))
+    }
+
+    /// The same of a key with this hash.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn ask_again(&self, hash: &[u8], client: IpAddr) -> Result<Principal> {
+        let known = if let Some(known) = self.known.get(hash) {
             known
         } else {
             let before = self.changes.load(Ordering::SeqCst);
-            let record = gate::api_key(&self.pools, &hash).await?.ok_or_else(invalid)?;
+            let record = gate::api_key(&self.pools, hash).await?.ok_or_else(invalid)?;
             let known = Arc::new(Known { scopes: record.scopes.clone().into(), record });
             if self.changes.load(Ordering::SeqCst) == before {
-                self.known.insert(hash, Arc::clone(&known));
+                self.known.insert(hash.to_vec(), Arc::clone(&known));
             }
             known
         };

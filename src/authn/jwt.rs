@@ -63,7 +63,7 @@ struct Claimed {
 }
 
 /// Whom a token speaks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Bearer {
     pub user: UserId,
     pub org: OrgId,
@@ -83,15 +83,22 @@ pub struct Tokens {
     lifetime: i64,
     validation: Validation,
     clock: Clock,
-    verified: moka::sync::Cache<[u8; 32], Verified>,
+    verified: moka::sync::Cache<[u8; 32], Vouched>,
 }
 
-#[derive(Clone, Copy)]
-struct Verified {
+/// What a token of ours says: good for as long as it is, without being one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Vouched {
     bearer: Bearer,
     kid: Kid,
     starts: Option<i64>,
     expires: i64,
+}
+
+impl Vouched {
+    pub fn session(&self) -> SessionId {
+        self.bearer.session
+    }
 }
 
 impl Tokens {
@@ -137,7 +144,7 @@ impl Tokens {
     /// # Errors
     /// 401 `token_expired` or `invalid_token`; which check failed is nobody's business. 503 where the token may be
     /// signed with a new key, which can't be asked for.
-    pub async fn verify(&self, token: &str) -> Result<Principal> {
+    pub async fn verify(&self, token: &str) -> Result<(Principal, Vouched)> {
         if token.len() > LONGEST {
             return Err(invalid());
         }
@@ -152,19 +159,27 @@ impl Tokens {
             self.verified.insert(digest, fresh);
             fresh
         };
+        let principal = self.ask_again(&known).inspect_err(|_| self.verified.invalidate(&digest))?;
+        Ok((principal, known))
+    }
+
+    /// Whom a token that was verified speaks for, if it still does.
+    ///
+    /// # Errors
+    /// 401 as above, also where the key that it is signed with is not good any more.
+    pub fn ask_again(&self, known: &Vouched) -> Result<Principal> {
         let now = self.clock.now().unix_timestamp();
-        if known.starts.is_some_and(|starts| now < starts) {
+        if !self.keyring.keys().holds(known.kid) || known.starts.is_some_and(|starts| now < starts) {
             return Err(invalid());
         }
         if now >= known.expires {
-            self.verified.invalidate(&digest);
             return Err(expired());
         }
         let Bearer { user, org, session, signed_in_at, mfa, email_verified } = known.bearer;
         Ok(Principal { org, actor: Actor::User { user, session, signed_in_at, mfa, email_verified } })
     }
 
-    async fn check(&self, token: &str) -> Result<Verified> {
+    async fn check(&self, token: &str) -> Result<Vouched> {
         let mut parts = token.split('.');
         let head: Head = parts.next().and_then(part).ok_or_else(invalid)?;
         let kid = Kid::parse(&head.kid).filter(|_| head.alg == "EdDSA").ok_or_else(invalid)?;
@@ -181,7 +196,7 @@ impl Tokens {
         self.check_with(&keys, kid, token)
     }
 
-    fn check_with(&self, keys: &KeySet, kid: Kid, token: &str) -> Result<Verified> {
+    fn check_with(&self, keys: &KeySet, kid: Kid, token: &str) -> Result<Vouched> {
         let key = keys.verifying(kid).ok_or_else(invalid)?;
         let claims =
             jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| invalid())?.claims;
@@ -193,7 +208,7 @@ impl Tokens {
             mfa: claims.amr.iter().any(|method| method == "otp"),
             email_verified: claims.email_verified,
         };
-        Ok(Verified { bearer, kid, starts: claims.nbf, expires: claims.exp })
+        Ok(Vouched { bearer, kid, starts: claims.nbf, expires: claims.exp })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who you are: passwords, tokens and keys, each proven in a file of its own.
 
 pub mod api_key;
+mod credential;
 pub mod jwt;
 mod key_set;
 mod key_uses;
@@ -10,6 +11,7 @@ pub mod password;
 mod revoked;
 pub mod totp;
 
+pub use credential::Credential;
 pub use revoked::RevokedSessions;
 
 use crate::ids::{ApiKeyId, OrgId, SessionId, UserId};

@@ -18,6 +18,12 @@ impl OpaqueToken {
     }
 }
 
+/// Whether `text` could be such a secret of this purpose.
+pub fn well_formed(purpose: &str, text: &str) -> bool {
+    let secret = text.strip_prefix("insula_").and_then(|rest| rest.strip_prefix(purpose)?.strip_prefix('_'));
+    secret.is_some_and(|secret| URL_SAFE_NO_PAD.decode(secret).is_ok_and(|bytes| bytes.len() == 32))
+}
+
 /// Plain SHA-256: what is hashed is random, so there is nothing to guess.
 pub fn hash(text: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, text.as_bytes()).as_ref().to_vec()

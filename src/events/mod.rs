@@ -7,12 +7,14 @@ mod catalogue;
 mod doer;
 mod entry;
 mod event;
+mod places;
 mod streams;
 
 pub use catalogue::{EVENT_TYPES, EventType, VERSION, readable};
 pub use doer::Doer;
 pub use entry::Entry;
 pub use event::{Event, EventData, EventRow};
+pub use places::{Carrier, Place};
 pub use streams::{EventPage, Streams};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! `TierBook`: the tiers as they stand in the database, compiled and remembered per replica.
 
-use super::{Fault, Tier, TierPlan};
+use super::{Entitlements, Fault, Tier, TierPlan};
 use crate::{
     clock::{self, Clock},
     db::Pools,
@@ -34,17 +34,24 @@ pub struct TierBook {
     changes: Arc<AtomicU64>,
 }
 
+/// All that a version of a tier is.
+#[derive(Clone)]
+pub struct Granted {
+    pub plan: Arc<TierPlan>,
+    pub entitlements: Entitlements,
+}
+
 /// A tier, and what is announced of it: every replica turns to that by its own clock.
 struct Known {
-    plan: Arc<TierPlan>,
-    to_come: Option<(u64, Arc<TierPlan>)>,
+    now: Granted,
+    to_come: Option<(u64, Granted)>,
 }
 
 impl Known {
-    fn at(&self, micros: u64) -> Arc<TierPlan> {
+    fn at(&self, micros: u64) -> &Granted {
         match &self.to_come {
-            Some((at, plan)) if *at <= micros => Arc::clone(plan),
-            _ => Arc::clone(&self.plan),
+            Some((at, granted)) if *at <= micros => granted,
+            _ => &self.now,
         }
     }
 }
@@ -60,12 +67,20 @@ impl TierBook {
         if let Some(plan) = self.at_hand(slug) {
             return Ok(plan);
         }
+        Ok(self.granted(slug).await?.plan)
+    }
+
+    /// The same with all that the tier grants besides.
+    pub async fn granted(&self, slug: &str) -> Result<Granted> {
+        if let Some(known) = self.tiers.get(slug) {
+            return Ok(known.at(self.clock.micros()).clone());
+        }
         let before = self.changes.load(Ordering::SeqCst);
         let known = Arc::new(self.load(slug).await?);
         if self.changes.load(Ordering::SeqCst) == before {
             self.tiers.insert(slug.to_owned(), Arc::clone(&known));
         }
-        Ok(known.at(self.clock.micros()))
+        Ok(known.at(self.clock.micros()).clone())
     }
 
     async fn load(&self, slug: &str) -> Result<Known> {
@@ -81,22 +96,25 @@ impl TierBook {
         let past = past.into_iter().map(|past| tier(past.version, past.policies, past.effective_at));
         let mut past = past.collect::<Result<Vec<_>>>()?;
         let current = tier(row.version, row.policies.clone(), row.effective_at)?;
+        let entitlements = row.entitlements.as_object().map(Entitlements::of).unwrap_or_default();
+        let entitled_then = announced.as_ref().map(|next| Entitlements::of(&next.entitlements));
         let announced =
             announced.map(|next| tier(next.version, next.policies, next.effective_at)).transpose()?;
         let unusable = |faults: Vec<Fault>| anyhow!("the tier {slug} can't be enforced: {faults:?}");
         let plan = TierPlan::announcing(&current, &past, announced.as_ref()).map_err(unusable)?;
         past.push(current);
-        let to_come = match announced {
+        let to_come = match announced.zip(entitled_then) {
             None => None,
-            Some(next) => {
-                Some((clock::since_1970(next.effective_at), TierPlan::new(&next, &past).map_err(unusable)?))
+            Some((next, entitlements)) => {
+                let plan = Arc::new(TierPlan::new(&next, &past).map_err(unusable)?);
+                Some((clock::since_1970(next.effective_at), Granted { plan, entitlements }))
             }
         };
-        Ok(Known { plan: Arc::new(plan), to_come: to_come.map(|(at, plan)| (at, Arc::new(plan))) })
+        Ok(Known { now: Granted { plan: Arc::new(plan), entitlements }, to_come })
     }
 
     fn at_hand(&self, slug: &str) -> Option<Arc<TierPlan>> {
-        Some(self.tiers.get(slug)?.at(self.clock.micros()))
+        Some(Arc::clone(&self.tiers.get(slug)?.at(self.clock.micros()).plan))
     }
 
     /// The plan of an org's tier, for a member who may have the limits on users of another.

@@ -5,6 +5,7 @@
 //! `month` stands beside the engine: quotas that Postgres counts.
 //! `course` works out what is to come, `forecast` tells it.
 //! `either` is the way in, `shared` what several replicas do through Redis.
+//! `entitlements` is what a tier grants besides.
 //! `accuracy` counts how exactly all of it was kept.
 //! `ip` stands apart: it guards the doors that open before anybody is known.
 
@@ -16,6 +17,7 @@ mod course;
 mod decision;
 mod either;
 mod engine;
+mod entitlements;
 #[cfg(test)]
 mod fixture;
 mod forecast;
@@ -42,10 +44,11 @@ mod traps;
 mod usage;
 
 pub use accuracy::{Accuracy, Counting, sweep_accuracy};
-pub use book::TierBook;
+pub use book::{Granted, TierBook};
 pub use decision::{Decision, Reading};
 pub use either::Limits;
 pub use engine::Limiter;
+pub use entitlements::Entitlements;
 pub use forecast::{Batch, CallsForecast, Forecast, PolicyForecast};
 pub use headers::Headers;
 pub use ip::IpLimiter;

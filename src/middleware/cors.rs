@@ -17,6 +17,7 @@ pub fn cors(origins: &[String]) -> CorsLayer {
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             name("idempotency-key"),
+            name("last-event-id"),
             name("prefer"),
             name("traceparent"),
             name("x-request-id"),

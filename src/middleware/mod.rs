@@ -21,7 +21,7 @@ mod security_headers;
 mod timeout;
 mod trace;
 
-pub use authenticate::identify;
+pub use authenticate::{TICKET, identify, identify_again};
 pub use routes::{PublicRoutes, TenantRoutes};
 
 use crate::{authz::Permission, caller::Sight, error, state::AppState};
@@ -58,7 +58,7 @@ pub fn outer(state: &AppState, router: Router) -> Router {
 fn tenant(state: &AppState, door: Door, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
     route.route_layer(
         ServiceBuilder::new()
-            .layer(from_fn_with_state(state.clone(), authenticate::authenticate))
+            .layer(from_fn_with_state((state.clone(), door), authenticate::authenticate))
             .layer(from_fn_with_state((state.clone(), door), resolve_org::resolve_org))
             .layer(from_fn_with_state(state.clone(), receipts::receipts))
             .layer(from_fn_with_state((state.clone(), door), rate_limit::rate_limit))
@@ -108,6 +108,8 @@ struct Door {
     personal: bool,
     /// What it changes is changed by one transaction of `TenantDb` alone, so that it can be tried out.
     has_trials: bool,
+    /// Whoever can send no credentials may come in by a ticket that stands for them.
+    takes_tickets: bool,
 }
 
 /// A header that can't be sent is a bug of ours, and no reason to refuse the request.

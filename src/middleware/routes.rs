@@ -1,6 +1,6 @@
 //! How a room's routes get their doors: there is no way to add one without.
 
-use super::{Door, held, public, remembering, tenant};
+use super::{Door, TICKET, held, public, remembering, tenant};
 use crate::{
     authz::{Action, Field, Permission, Resource},
     caller::Sight,
@@ -20,8 +20,27 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 type Route = UtoipaMethodRouter<AppState>;
 
-/// A route, whoever may pass to it, at what cost if not the usual, and by whose sight it is remembered, if it is.
-type Hinged = (Option<Permission>, Option<u32>, Option<Sight>, Route);
+/// A route, and what its door is to be like.
+struct Hinged {
+    /// Whoever may pass.
+    permission: Option<Permission>,
+    /// Where it is not the usual.
+    cost: Option<u32>,
+    /// By whose sight it is remembered, if it is.
+    remembered: Option<Sight>,
+    takes_tickets: bool,
+    route: Route,
+}
+
+impl Hinged {
+    fn new(permission: Option<Permission>, cost: Option<u32>, route: Route) -> Self {
+        Self { permission, cost, remembered: None, takes_tickets: false, route }
+    }
+
+    fn operations(&mut self) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
+        operations(&mut self.route.1)
+    }
+}
 
 /// Routes of one resource, for signed-in members of an org and its API keys.
 ///
@@ -73,15 +92,28 @@ impl TenantRoutes {
     #[must_use]
     pub fn allow(mut self, action: Action, route: Route) -> Self {
         let permission = self.resource.map(|resource| Permission { resource, action });
-        self.doors.push((permission, None, None, route));
+        self.doors.push(Hinged::new(permission, None, route));
         self
     }
 
     /// Says what the operation that was allowed last costs, in units of the tier's quotas, where that is not the usual.
     #[must_use]
     pub fn costing(mut self, units: u32) -> Self {
-        if let Some((_, cost, ..)) = self.doors.last_mut() {
-            *cost = Some(units);
+        if let Some(hinged) = self.doors.last_mut() {
+            hinged.cost = Some(units);
+        }
+        self
+    }
+
+    /// Lets into the operation that was allowed last by a ticket, too: it is for those who can send no credentials, since
+    /// browsers open streams and sockets without. Its handler takes the query parameter, and does nothing with it.
+    #[must_use]
+    pub fn by_ticket(mut self) -> Self {
+        if let Some(hinged) = self.doors.last_mut() {
+            hinged.takes_tickets = true;
+            for (_, operation) in hinged.operations() {
+                operation.parameters.get_or_insert_default().push(openapi::ticket(TICKET).into());
+            }
         }
         self
     }
@@ -90,9 +122,9 @@ impl TenantRoutes {
     /// whoever has the same `sight`, which has to say all that a caller's role has to do with the answer.
     #[must_use]
     pub fn remembered(mut self, sight: Sight) -> Self {
-        if let Some((_, _, remembered, (_, paths, _))) = self.doors.last_mut() {
-            *remembered = Some(sight);
-            for (_, operation) in operations(paths) {
+        if let Some(hinged) = self.doors.last_mut() {
+            hinged.remembered = Some(sight);
+            for (_, operation) in hinged.operations() {
                 let parameters = operation.parameters.get_or_insert_default();
                 let is_known = parameters.iter().any(|known| match known {
                     RefOr::T(known) => known.name == openapi::IF_NONE_MATCH,
@@ -118,8 +150,8 @@ impl TenantRoutes {
     /// The same of a permission on something else.
     #[must_use]
     pub fn further_on(mut self, further: Permission) -> Self {
-        if let Some((.., (_, paths, _))) = self.doors.last_mut() {
-            operations(paths).for_each(|(_, operation)| describe_further(operation, further));
+        if let Some(hinged) = self.doors.last_mut() {
+            hinged.operations().for_each(|(_, operation)| describe_further(operation, further));
         }
         self
     }
@@ -128,8 +160,8 @@ impl TenantRoutes {
     /// see them.
     #[must_use]
     pub fn hide<T>(mut self, fields: &[Field<T>]) -> Self {
-        for (.., (_, paths, _)) in &mut self.doors {
-            for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Delete) {
+        for hinged in &mut self.doors {
+            for (_, operation) in hinged.operations().filter(|(method, _)| *method != HttpMethod::Delete) {
                 for field in fields {
                     describe_further(operation, field.permission);
                 }
@@ -143,8 +175,8 @@ impl TenantRoutes {
     #[must_use]
     pub fn with_trials(mut self) -> Self {
         self.has_trials = true;
-        for (.., (_, paths, _)) in &mut self.doors {
-            for (_, operation) in operations(paths).filter(|(method, _)| *method != HttpMethod::Get) {
+        for hinged in &mut self.doors {
+            for (_, operation) in hinged.operations().filter(|(method, _)| *method != HttpMethod::Get) {
                 let about = "`dry-run`: everything is checked, and nothing is kept; what would be there is told. \
                              `return=minimal`: what was written is not told.";
                 let prefer = openapi::header("Prefer", about, Required::False);
@@ -160,7 +192,7 @@ impl TenantRoutes {
     /// Lets in every member, for free.
     #[must_use]
     pub fn allow_members(mut self, route: Route) -> Self {
-        self.doors.push((None, Some(0), None, route));
+        self.doors.push(Hinged::new(None, Some(0), route));
         self
     }
 
@@ -169,7 +201,7 @@ impl TenantRoutes {
         let Self { platform, personal, has_trials, .. } = self;
         self.doors.into_iter().fold(
             OpenApiRouter::new(),
-            |router, (permission, cost, remembered, (schemas, mut paths, route))| {
+            |router, Hinged { permission, cost, remembered, takes_tickets, route: (schemas, mut paths, route) }| {
                 let cost = cost.unwrap_or_else(|| usual_cost(&mut paths));
                 let route_id =
                     operations(&mut paths).find_map(|(_, operation)| operation.operation_id.clone());
@@ -180,6 +212,7 @@ impl TenantRoutes {
                     platform,
                     personal,
                     has_trials,
+                    takes_tickets,
                 };
                 operations(&mut paths).for_each(|(_, operation)| describe_door(operation, door));
                 let route = state.map_or(MethodRouter::new(), |state| {

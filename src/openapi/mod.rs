@@ -159,6 +159,24 @@ pub fn header(name: &str, about: &str, required: Required) -> Parameter {
         .build()
 }
 
+/// Of an operation that whoever can send no credentials may ask for by a ticket.
+pub fn ticket(name: &str) -> Parameter {
+    let about = "In place of the `Authorization` header, for browsers, whose streams and sockets send none: a ticket of \
+                 `POST /events/ticket`. It is used up, whatever is answered.";
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(57))
+        .pattern(Some("^insula_ticket_[A-Za-z0-9_-]{43}$"));
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(about))
+        .schema(Some(schema))
+        .example(Some("insula_ticket_mnoi9UbHmfLIiXkGFDWTR2NUSwvt7pgIXMzTgY7uVD0".into()))
+        .build()
+}
+
 /// Of an operation whose answer the client may have already.
 pub fn if_none_match() -> Parameter {
     header(IF_NONE_MATCH, "The ETag that one has: 304 where it is still the one.", Required::False)

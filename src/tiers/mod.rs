@@ -12,7 +12,7 @@ use crate::{
     authn::Actor,
     error::{Error, Result},
     events::{self, Entry},
-    limits::{Fault, Policy, Tier as LimitTier, lowered},
+    limits::{Entitlements, Fault, Policy, Tier as LimitTier, lowered},
     tenancy::{
         PLATFORM, PlatformTx,
         gate::{Announced, TierRow},
@@ -107,6 +107,7 @@ impl Content {
         }
         let tier = LimitTier { slug: slug.to_owned(), name, version: 1, policies, effective_at: at };
         faults.extend(tier.validate());
+        faults.extend(Entitlements::faults(&self.entitlements));
         faults
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     error::Result,
+    events::Carrier,
     jobs::{self, KindFigures},
     metrics::Text,
     state::AppState,
@@ -30,7 +31,9 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     text.family("insula_cache_bytes", "gauge", "What the answers that are kept weigh, about.");
     text.sample("insula_cache_bytes", &[], state.cache.weight());
     text.family("insula_event_streams", "gauge", "Streams of events that are open.");
-    text.sample("insula_event_streams", &[], state.streams.count());
+    for (carrier, named) in [(Carrier::ServerSent, "sse"), (Carrier::WebSocket, "websocket")] {
+        text.sample("insula_event_streams", &[("carrier", named)], state.streams.places.count(carrier));
+    }
     state.webhook_attempts.tell(&mut text);
     state.limits.tell(&mut text);
     // What this replica counted is told whether or not the database can be asked.

@@ -14,7 +14,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 /// Operations that change something and are not in the audit, and why not.
-const NOT_RECORDED: [(&str, &str); 7] = [
+const NOT_RECORDED: [(&str, &str); 8] = [
     ("POST /api/v1/auth/refresh", "continues a session, and is recorded where it ends one"),
     ("POST /api/v1/auth/password/forgot", "only asks for a mail, whether or not there is anybody to get it"),
     ("POST /api/v1/me/email/verification", "only asks for a mail"),
@@ -22,10 +22,11 @@ const NOT_RECORDED: [(&str, &str); 7] = [
     ("POST /api/v1/limits/plan", "only asks"),
     ("POST /api/v1/roles/{id}/preview", "only asks what would be"),
     ("POST /api/v1/me/totp", "begins what is recorded once it is confirmed"),
+    ("POST /api/v1/events/ticket", "stands for what the caller has already, for half a minute"),
 ];
 
 /// What transactions write without a line of the audit and an event beside, and why.
-const UNTOLD: [(&str, &str); 16] = [
+const UNTOLD: [(&str, &str); 17] = [
     ("api_keys", "when a key was used last"),
     ("audit_events", "the platform's own, which nobody listens to"),
     ("audit_events audit_heads", "sealing"),
@@ -36,6 +37,7 @@ const UNTOLD: [(&str, &str); 16] = [
     ("event_heads events webhook_deliveries", "numbering, and whom it is told to"),
     ("job_files", "that a file may come: the job is told when it is enqueued"),
     ("jobs", "whose turn it is, and how far it has come; and the tests' own way to make jobs"),
+    ("live_connections", "how many listen"),
     ("loose_files", "that bytes may be left: the file is told when it is one"),
     ("mails", "that a mail was sent"),
     ("org_control", "the tests' own way to a tier"),

@@ -249,7 +249,7 @@ async fn whatever_is_killed_or_restarted_under_load_what_was_answered_is_there_o
         let new = json!({"url": receiver.url, "events": ["*"]});
         org.owner.at(&day.replicas[0].base).post("/api/v1/webhooks", new).await.expect(201);
     }
-    let mut worker = Binary::work(&day.database, &WEBHOOKS);
+    let worker = Binary::work(&day.database, &WEBHOOKS);
     let shops: Vec<_> = each()
         .flat_map(|(org, answered)| (0..CLIENTS).map(|number| day.shop(org, number, answered)))
         .collect();

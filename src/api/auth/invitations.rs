@@ -73,7 +73,7 @@ pub async fn accept_invitation(
     let secret = opaque::hash(&acceptance.token);
     let invitation = gate::invitation(&state.pools, &secret, trail.at).await?.ok_or_else(invalid)?;
     if headers.contains_key(header::AUTHORIZATION) {
-        let principal = identify(&state, &headers, client.ip).await?;
+        let (principal, _) = identify(&state, &headers, client.ip).await?;
         let session = accept_signed_in(&state, &secret, invitation, &principal, &trail).await?;
         return Ok(Json(session).into_response());
     }

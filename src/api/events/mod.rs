@@ -1,7 +1,12 @@
 //! Events: what happened in the organisation, for whoever did not listen when it did.
 
 mod catalogue;
+mod follow;
+mod places;
+mod resume;
+mod socket;
 mod stream;
+mod ticket;
 
 use crate::{
     authz::{Action::Read, Resource::Events},
@@ -23,6 +28,11 @@ pub fn routes() -> TenantRoutes {
         .allow(Read, routes!(catalogue::list_event_types))
         .allow(Read, routes!(list_events))
         .allow(Read, routes!(stream::follow_events))
+        .by_ticket()
+        .allow(Read, routes!(socket::follow_events_by_socket))
+        .by_ticket()
+        .allow(Read, routes!(ticket::issue_ticket))
+        .costing(1)
         .allow(Read, routes!(get_event))
 }
 

@@ -8,7 +8,7 @@ use crate::{
     caller::{Caller, subject},
     error::Result,
     extract::Json,
-    limits::Reading,
+    limits::{Entitlements, Reading},
     middleware::TenantRoutes,
     state::AppState,
 };
@@ -26,6 +26,7 @@ pub struct Limits {
     /// Every policy that applies to you, in the tier's order.
     #[schema(max_items = 16)]
     pub data: Vec<Reading>,
+    pub entitlements: Entitlements,
 }
 
 /// What is left of your limits
@@ -38,5 +39,6 @@ async fn get_limits(State(state): State<AppState>, caller: Caller) -> Result<Jso
     let who = subject(caller.actor());
     let plan = state.plan(caller.org(), &control, who, caller.tier()).await?;
     let data = state.limits.peek(caller.org(), who, &plan, 1).await;
-    Ok(Json(Limits { data }))
+    let entitlements = state.tiers.granted(&control.tier).await?.entitlements;
+    Ok(Json(Limits { data, entitlements }))
 }

@@ -97,8 +97,10 @@ pub struct NewTier {
     pub name: String,
     #[schema(max_items = 16)]
     pub policies: Vec<Policy>,
+    /// What it grants besides requests. `live_connections` is kept to: how many streams of events an organisation may have
+    /// open at a time. The others are yours.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"live_connections": 100}))]
     pub entitlements: Map<String, Value>,
     /// Whether anybody may read of it at once.
     #[serde(default)]
@@ -118,8 +120,9 @@ pub struct TierChange {
     pub name: String,
     #[schema(max_items = 16)]
     pub policies: Vec<Policy>,
+    /// All of them: what is missing is not granted, or not bounded, any more.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Object, example = json!({"live_connections": 100}))]
     pub entitlements: Map<String, Value>,
     /// As before, where absent.
     pub is_public: Option<bool>,

@@ -1,5 +1,6 @@
 //! Takes away what nobody will ask for again: idle limits, old idempotency keys and receipts, old mails and their tokens,
-//! sessions long over, keys long retired, products deleted 30 days ago, files that are none, jobs long over, deliveries of long ago, changes long heard of, counts of use
+//! tickets, processes that are gone, sessions long over, keys long retired, products deleted 30 days ago, files that are
+//! none, jobs long over, deliveries of long ago, changes long heard of, counts of use
 //! beyond two months.
 
 mod jobs;
@@ -70,6 +71,10 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     let at = state.clock.now();
     sqlx::query!("delete from mails where created_at < $1", at - MAILS).execute(&mut *tx).await?;
     sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
+    sqlx::query!("delete from event_tickets where expires_at < $1", at).execute(&mut *tx).await?;
+    sqlx::query!("delete from live_processes where seen_at < now() - interval '1 minute'")
+        .execute(&mut *tx)
+        .await?;
     decisions::sweep(&mut tx, at).await?;
     limits::sweep_usage(&mut tx, at).await?;
     limits::sweep_accuracy(&mut tx, at).await?;

@@ -37,7 +37,7 @@ pub const LINTS: &[Lint] = &[
                 else 'is open to insula_app (or public): revoke that; the gate''s functions are the only way to it' end
             from unnest(array['users', 'credentials', 'sessions', 'refresh_tokens', 'api_key_secrets', 'invitation_secrets',
                               'mails', 'mail_tokens', 'totp', 'recovery_codes', 'login_challenges', 'login_failures',
-                              'signing_keys',
+                              'signing_keys', 'event_tickets', 'live_processes', 'live_connections',
                               'control_counter', 'control_log', 'tier_versions', 'recorded_decisions', 'simulations',
                               'simulation_outcomes']) secret
             where to_regclass(secret) is null

@@ -1,7 +1,7 @@
 //! Somebody who follows what happens.
 
 use super::Persona;
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Listener {
     response: Response,
-    heard: String,
+    /// What was not looked at yet: pieces end wherever they do, within a letter too.
+    heard: Vec<u8>,
 }
 
 /// What is sent at a time: its id, and what it says.
@@ -32,8 +33,23 @@ impl Listener {
         if let Some(last) = last {
             request = request.header("last-event-id", last.to_string());
         }
+        Self::try_of(request).await
+    }
+
+    /// Of a request that is made in another way.
+    pub async fn of(request: RequestBuilder) -> Self {
+        Self::try_of(request).await.unwrap()
+    }
+
+    async fn try_of(request: RequestBuilder) -> Option<Self> {
         let response = request.send().await.ok()?;
-        (response.status() == 200).then(|| Self { response, heard: String::new() })
+        (response.status() == 200).then(|| Self { response, heard: Vec::new() })
+    }
+
+    /// How long a browser would wait before it connects again, as the first words say.
+    pub async fn retry(&mut self) -> String {
+        let said = self.said().await.unwrap();
+        said.lines().find_map(|line| line.strip_prefix("retry: ")).unwrap().to_owned()
     }
 
     /// The next event.
@@ -53,20 +69,30 @@ impl Listener {
     /// The next event; none at the end.
     pub async fn hear(&mut self) -> Option<Heard> {
         loop {
-            if let Some((said, rest)) = self.heard.split_once("\n\n") {
-                let (said, rest) = (said.to_owned(), rest.to_owned());
-                self.heard = rest;
-                let field =
-                    |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-                let Some(data) = field("data") else { continue };
-                return Some(Heard {
-                    id: field("id").map(|id| id.parse().unwrap()),
-                    kind: field("event").unwrap_or_default().to_owned(),
-                    data: serde_json::from_str(data).unwrap(),
-                });
+            let said = self.said().await?;
+            let field = |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            let Some(data) = field("data") else { continue };
+            return Some(Heard {
+                id: field("id").map(|id| id.parse().unwrap()),
+                kind: field("event").unwrap_or_default().to_owned(),
+                data: serde_json::from_str(data).unwrap(),
+            });
+        }
+    }
+
+    /// All up to the next empty line; nothing where the stream has ended.
+    async fn said(&mut self) -> Option<String> {
+        let mut looked_through = 0;
+        loop {
+            let end = self.heard[looked_through..].windows(2).position(|two| two == b"\n\n");
+            if let Some(end) = end.map(|end| looked_through + end) {
+                let rest = self.heard.split_off(end + 2);
+                let said = std::mem::replace(&mut self.heard, rest);
+                return Some(String::from_utf8(said).unwrap());
             }
+            looked_through = self.heard.len().saturating_sub(1);
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await.unwrap();
-            self.heard.push_str(str::from_utf8(&chunk.ok().flatten()?).unwrap());
+            self.heard.extend_from_slice(&chunk.ok().flatten()?);
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Streams of events: each listener hears all that happens and that they may read, once, for as long as they may.
 
-use super::support::{Listener, Org, TestApp, claims, id, product, until};
+mod places;
+mod slow;
+mod sockets;
+mod tickets;
+
+use crate::support::{Listener, Org, Reply, Socket, TestApp, claims, handshake, id, product, until};
 use serde_json::{Value, json};
 
-const EVENTS: &str = "/api/v1/events";
+pub const EVENTS: &str = "/api/v1/events";
 const PRODUCTS: &str = "/api/v1/products";
 const CATEGORIES: &str = "/api/v1/categories";
 
-async fn make(acme: &Org, sku: &str) -> Value {
+pub async fn make(acme: &Org, sku: &str) -> Value {
     acme.owner.post(PRODUCTS, product(sku, 5)).await.expect(201)
 }
 
@@ -104,9 +109,12 @@ async fn an_org_has_so_many_streams_and_no_more_and_another_has_its_own() {
     let (_first, _second) =
         (Listener::open(&acme.viewer, None).await, Listener::open(&acme.owner, None).await);
     acme.member.get(EVENTS).await.expect_problem(429, "too_many_streams");
+    Reply::of(handshake(&acme.member, "")).await.expect_problem(429, "too_many_streams");
     let _theirs = Listener::open(&globex.viewer, None).await;
+    let _socket = Socket::open(&globex.viewer, "").await;
     let told = app.anon().at(app.metrics.as_ref().unwrap()).get("/metrics").await;
-    assert!(told.text.contains("insula_event_streams 3"), "{}", told.text);
+    assert!(told.text.contains(r#"insula_event_streams{carrier="sse"} 3"#), "{}", told.text);
+    assert!(told.text.contains(r#"insula_event_streams{carrier="websocket"} 1"#), "{}", told.text);
 }
 
 #[tokio::test]
@@ -167,5 +175,7 @@ async fn who_asks_for_what_is_not_kept_any_more_is_told_of_the_gap() {
     assert_eq!((gap.kind.as_str(), gap.data), ("gap", json!({"after": 0, "before": last})));
     assert_eq!(listener.next().await.id, Some(last));
     let nonsense = acme.owner.request(reqwest::Method::GET, EVENTS).header("last-event-id", "first");
-    super::support::Reply::of(nonsense).await.expect_problem(400, "bad_header");
+    Reply::of(nonsense).await.expect_problem(400, "bad_header");
+    acme.owner.get(&format!("{EVENTS}?after=-1")).await.expect_problem(400, "bad_parameter");
+    acme.owner.get(&format!("{EVENTS}?colour=red")).await.expect_problem(400, "bad_parameter");
 }
