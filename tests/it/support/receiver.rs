@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
+    io::{
+        AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader,
+    },
     net::TcpListener,
     sync::watch,
 };
@@ -203,7 +206,7 @@ impl Desk {
     }
 }
 
-async fn read(from: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Received> {
+async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> Option<Received> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
