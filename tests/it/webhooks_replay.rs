@@ -123,7 +123,7 @@ async fn what_cannot_be_replayed_is_pointed_at_and_another_org_s_event_is_none()
     let fill = format!(
         "insert into events (org_id, id, type, at, actor_type, target_type, seq)
          select '{}', gen_random_uuid(), 'product.created', now(), 'system', 'product', 1000 + i
-         from generate_series(1, 10000) i",
+         from generate_series(1, 10001) i",
         acme.id.uuid()
     );
     app.database.run(fill).await;

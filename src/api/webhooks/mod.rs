@@ -260,11 +260,11 @@ async fn update_webhook(
     let url = patch.url.as_ref().map(|url| checked(url, &state)).transpose()?;
     let (mut tx, caller) = db.begin_as().await?;
     let before = store::lock(&mut tx, id).await?.or_not_found()?;
-    expected.map_or(Ok(()), |expected| expected.check(before.version))?;
     let mut wanted = before.clone();
     if url.is_some() || patch.events.is_some() {
         wanted.events = hears::checked(&caller, patch.events.as_ref().unwrap_or(&before.events))?;
     }
+    expected.map_or(Ok(()), |expected| expected.check(before.version))?;
     if let Some(url) = url {
         wanted.move_to(url.to_string());
     }
