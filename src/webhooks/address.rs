@@ -114,6 +114,11 @@ impl fmt::Display for WebhookUrl {
     }
 }
 
+/// Scheme, name and port. All that is told of a URL to whoever may not read webhooks: path and query may hold a token.
+pub fn origin(url: &str) -> Option<String> {
+    Some(url.parse::<Url>().ok()?.origin().ascii_serialization())
+}
+
 /// Whether the settings open this address.
 pub fn within(allowed: &[IpNet], ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
@@ -310,6 +315,14 @@ mod tests {
             assert_eq!(code(text, &[]), wanted, "{text}");
         }
         assert_eq!(code(&format!("https://example.com/{}", "a".repeat(2048)), &[]), "too_long");
+    }
+
+    #[test]
+    fn the_origin_of_a_url_holds_no_token() {
+        for url in ["https://example.com/T0KEN", "https://example.com?t=T0KEN"] {
+            assert_eq!(origin(url).unwrap(), "https://example.com", "{url}");
+        }
+        assert_eq!(origin("http://[::1]:3000/T0KEN").unwrap(), "http://[::1]:3000");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Endpoints that are sent nothing any more, because they said so or because they have failed for days: whoever looks
 //! after the org is told.
 
-use super::Attempt;
+use super::{Attempt, origin};
 use crate::{
     error::Result,
     events::{self, Entry},
@@ -62,7 +62,7 @@ pub(super) async fn disable(
     let Some(endpoint) = disabled.fetch_optional(&mut **tx).await? else { return Ok(()) };
     let failing_since = endpoint.failing_since.format(&Rfc3339).unwrap_or_default();
     let told = json!({
-        "url": endpoint.url,
+        "origin": origin(&endpoint.url),
         "description": endpoint.description,
         "status": "disabled",
         "disabled_reason": why,

@@ -9,7 +9,7 @@ mod retry;
 mod secret;
 mod settle;
 
-pub use address::{UrlFault, WebhookUrl, forbidden, within};
+pub use address::{UrlFault, WebhookUrl, forbidden, origin, within};
 pub use attempt::{Attempt, Outcome};
 pub use disable::DisabledReason;
 pub use figures::{DeliveryFigures, figures};

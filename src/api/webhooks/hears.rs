@@ -25,10 +25,10 @@ pub fn checked(caller: &Caller, named: &[String]) -> Result<Vec<String>> {
     if let Some(missing) = needed.find(|needed| !caller.exercise(*needed)) {
         return Err(caller.refusal(missing));
     }
-    let mut names = named.to_vec();
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
+    let mut types = named.to_vec();
+    types.sort_unstable();
+    types.dedup();
+    Ok(types)
 }
 
 fn flaw(at: usize, name: &str, named: &[String]) -> Option<Flaw> {

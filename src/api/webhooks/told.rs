@@ -2,10 +2,9 @@
 //! so of a URL they tell the origin, and a digest by which another one is seen to be another.
 
 use super::Webhook;
-use crate::{audit::hex, events::Entry};
+use crate::{audit::hex, events::Entry, webhooks::origin};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
 const KIND: &str = "webhook";
 
@@ -40,9 +39,4 @@ fn settings(webhook: &Webhook) -> Value {
         "ordered": ordered,
         "concurrency": concurrency,
     })
-}
-
-/// Scheme, name and port.
-pub fn origin(url: &str) -> Option<String> {
-    Some(url.parse::<Url>().ok()?.origin().ascii_serialization())
 }

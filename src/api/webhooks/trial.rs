@@ -8,6 +8,7 @@ use crate::{
     idempotency::{Done, IdempotencyKey, once},
     ids::{EventId, WebhookId},
     trail::Trail,
+    webhooks::origin,
 };
 use axum::{http::StatusCode, response::Response};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub async fn test_webhook(
     once(tx, &caller, key, ("test_webhook", &id), async |tx| {
         let webhook = store::lock(tx, id).await?.or_not_found()?;
         webhook.check_enabled()?;
-        let how = json!({"origin": told::origin(&webhook.url)});
+        let how = json!({"origin": origin(&webhook.url)});
         let entry = told::done("webhook.tested", &webhook, how);
         let event_id = events::record_one(tx, caller.actor(), &trail, entry).await?;
         let attempts = format!("/api/v1/webhooks/{id}/attempts?event_id={event_id}");

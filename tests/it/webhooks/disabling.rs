@@ -75,6 +75,8 @@ async fn an_endpoint_that_has_failed_for_days_and_fails_again_is_disabled_and_ow
     );
     let event: Value = serde_json::from_str(&listener.received()[0].body).unwrap();
     assert_eq!(event["actor"]["type"], "system");
+    assert!(broken.url.starts_with(event["data"]["object"]["origin"].as_str().unwrap()));
+    assert!(!event.to_string().contains("tenant=1"), "what may be a token: {event}");
     let audited = app.last_audited(&acme, "webhook.disabled").await;
     assert_eq!(audited.actor_type, "system");
     for (address, wanted) in addresses {
