@@ -81,7 +81,8 @@ impl Queue {
 
     /// Takes what is due, in turns: first of the orgs that have least under way with this worker, then of the endpoints
     /// that have least under way at all. How much waits for one is nothing to the others; it costs some index look-ups
-    /// for each endpoint that anything waits for.
+    /// for each endpoint that anything waits for. (By the statement's time, which indexes can be asked by; the clock's,
+    /// which goes on meanwhile, is compared with each row.)
     pub async fn claim(&self, room: &Room) -> Result<Vec<Claimed>> {
         let mut tx = self.platform.begin().await?;
         // One at a time: how much an endpoint may have under way depends on what the others have claimed.
@@ -153,7 +154,7 @@ impl Queue {
                    cross join lateral (
                        select d.id, d.due_at, d.seq from webhook_deliveries d
                        where d.org_id = a.org_id and d.endpoint_id = a.id and d.status = 'waiting'
-                         and d.due_at <= clock_timestamp()
+                         and d.due_at <= statement_timestamp()
                        order by d.due_at, d.seq, d.id limit a.free
                    ) d
                    where not a.ordered
@@ -165,7 +166,7 @@ impl Queue {
                        where d.org_id = a.org_id and d.endpoint_id = a.id and d.status in ('waiting', 'running')
                        order by d.seq, d.id limit 1
                    ) d
-                   where a.ordered and a.running = 0 and d.status = 'waiting' and d.due_at <= clock_timestamp()
+                   where a.ordered and a.running = 0 and d.status = 'waiting' and d.due_at <= statement_timestamp()
                ),
                of_endpoint as (
                    select d.*, d.running + row_number() over (
@@ -247,7 +248,7 @@ impl Queue {
             "update webhook_deliveries d set status = 'waiting', claim = null, locked_until = null
              where (org_id, id) in (
                  select org_id, id from webhook_deliveries
-                 where status = 'running' and locked_until < clock_timestamp() for update skip locked
+                 where status = 'running' and locked_until < statement_timestamp() for update skip locked
              )"
         )
         .execute(&mut *tx)
@@ -279,27 +280,15 @@ impl Queue {
     pub async fn discard(&self) -> Result<u64> {
         let mut tx = self.platform.begin().await?;
         let discarded = sqlx::query!(
-            "with recursive waiting as (
-                 (select org_id, endpoint_id from webhook_deliveries
-                  where status = 'waiting' order by org_id, endpoint_id limit 1)
-                 union all
-                 select n.org_id, n.endpoint_id
-                 from waiting w
-                 cross join lateral (
-                     select d.org_id, d.endpoint_id from webhook_deliveries d
-                     where d.status = 'waiting' and (d.org_id, d.endpoint_id) > (w.org_id, w.endpoint_id)
-                     order by d.org_id, d.endpoint_id limit 1
-                 ) n
-             ),
-             out as (
+            "with out as (
                  select d.org_id, d.id
-                 from waiting w
-                 join webhook_endpoints e on e.org_id = w.org_id and e.id = w.endpoint_id and e.status = 'disabled'
+                 from webhook_endpoints e
                  cross join lateral (
                      select d.org_id, d.id from webhook_deliveries d
-                     where d.org_id = w.org_id and d.endpoint_id = w.endpoint_id and d.status = 'waiting'
+                     where d.org_id = e.org_id and d.endpoint_id = e.id and d.status = 'waiting'
                      order by d.due_at, d.seq, d.id limit $1 for update skip locked
                  ) d
+                 where e.status = 'disabled'
                  limit $1
              )
              update webhook_deliveries d set status = 'discarded', finished_at = clock_timestamp()

@@ -26,7 +26,7 @@ const NOT_RECORDED: [(&str, &str); 8] = [
 ];
 
 /// What transactions write without a line of the audit and an event beside, and why.
-const UNTOLD: [(&str, &str); 17] = [
+const UNTOLD: [(&str, &str); 20] = [
     ("api_keys", "when a key was used last"),
     ("audit_events", "the platform's own, which nobody listens to"),
     ("audit_events audit_heads", "sealing"),
@@ -44,6 +44,9 @@ const UNTOLD: [(&str, &str); 17] = [
     ("permission_uses", "what was used"),
     ("refresh_tokens", "a session goes on"),
     ("usage_minutes", "what was asked for"),
+    ("webhook_deliveries", "what was to be sent to a webhook that is deleted goes by and by"),
+    ("webhook_endpoints webhook_secrets", "what is left of a webhook that is deleted, which was told then"),
+    ("webhook_secrets", "what signs nothing any more"),
 ];
 
 #[tokio::test]

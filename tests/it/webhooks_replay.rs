@@ -1,7 +1,9 @@
 //! What a webhook is told beside what happens: a test, and again what was told or missed before.
 
 use super::support::{Org, Persona, TestApp, id, pointers, product, until};
+use insula::worker;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const WEBHOOKS: &str = "/api/v1/webhooks";
 
@@ -152,4 +154,35 @@ async fn a_test_is_for_one_webhook_alone_whatever_it_is_told_of() {
     assert_eq!(acme.owner.get(&path).await.expect(200)["data"], json!([]));
     let history = format!("/api/v1/events/history/{}", tested["event_id"].as_str().unwrap());
     assert_eq!(acme.owner.get(&history).await.expect(200)["type"], "webhook.tested");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_deleted_is_gone_at_once_and_what_was_sent_to_it_with_the_next_sweep() {
+    let app = TestApp::start().await;
+    let (acme, globex) = (app.org().await, app.org().await);
+    let path = make(&acme.owner, &["product.created"]).await;
+    make(&globex.owner, &["product.created"]).await;
+    for org in [&acme, &globex] {
+        make_products(org, &["A"]).await;
+    }
+    app.number().await;
+    let delivery = format!("{path}/deliveries/{}", id(&deliveries(&acme.owner, &path, "waiting").await[0]));
+    acme.owner.get(&delivery).await.expect(200);
+    acme.owner.delete(&path).await.expect(204);
+    for gone in [&path, &delivery, &format!("{path}/deliveries"), &format!("{path}/attempts")] {
+        acme.owner.get(gone).await.expect_problem(404, "not_found");
+    }
+    acme.owner.patch(&path, json!({"status": "enabled"})).await.expect_problem(404, "not_found");
+    assert_eq!(acme.owner.get(WEBHOOKS).await.expect(200)["data"], json!([]));
+    make(&acme.owner, &["category.created"]).await;
+
+    let left = async |of: &Org, table: &str| {
+        app.database.count(format!("select count(*) from {table} where org_id = '{}'", of.id.uuid())).await
+    };
+    app.clock.advance(Duration::from_secs(1));
+    worker::sweep_rows(&app.state).await.unwrap();
+    for (table, own) in [("webhook_endpoints", 1), ("webhook_secrets", 1), ("webhook_deliveries", 0)] {
+        assert_eq!(left(&acme, table).await, own, "{table}: the other webhook's alone");
+        assert_eq!(left(&globex, table).await, 1, "{table}");
+    }
 }

@@ -171,7 +171,7 @@ impl Listed for Webhook {
     const LISTING: &'static Listing = &Listing {
         columns: "id, url, description, events, status, disabled_reason, disabled_at, ordered, concurrency, \
                   failing_since, version, created_at, updated_at",
-        from: "webhook_endpoints where org_id = $1",
+        from: "webhook_endpoints where org_id = $1 and deleted_at is null",
         sorts: &[Sort { name: "created_at", column: "created_at", cast: "timestamptz" }],
         filters: &[
             Filter {
@@ -298,7 +298,7 @@ async fn delete_webhook(
     let mut tx = db.begin().await?;
     let webhook = store::lock(&mut tx, id).await?.or_not_found()?;
     expected.map_or(Ok(()), |expected| expected.check(webhook.version))?;
-    store::delete(&mut tx, id).await?;
+    store::delete(&mut tx, id, trail.at).await?;
     events::record(&mut tx, caller.actor(), &trail, told::deleted(&webhook)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -27,7 +27,7 @@ pub async fn make_room(tx: &mut TenantTx) -> Result<()> {
     .execute(&mut **tx)
     .await?;
     let many = sqlx::query_scalar!(
-        r#"select count(*) as "many!" from webhook_endpoints where org_id = $1"#,
+        r#"select count(*) as "many!" from webhook_endpoints where org_id = $1 and deleted_at is null"#,
         tx.org().uuid()
     );
     if many.fetch_one(&mut **tx).await? >= MOST {
@@ -72,7 +72,7 @@ pub async fn select(tx: &mut TenantTx, id: WebhookId) -> Result<Option<Webhook>>
         r#"select id as "id: _", url, description, events, status as "status: _",
                   disabled_reason as "disabled_reason: _", disabled_at, ordered, concurrency, failing_since, version,
                   created_at, updated_at
-           from webhook_endpoints where org_id = $1 and id = $2"#,
+           from webhook_endpoints where org_id = $1 and id = $2 and deleted_at is null"#,
         tx.org().uuid(),
         id.uuid()
     );
@@ -81,7 +81,9 @@ pub async fn select(tx: &mut TenantTx, id: WebhookId) -> Result<Option<Webhook>>
 
 pub async fn exists(tx: &mut TenantTx, id: WebhookId) -> Result<bool> {
     let found = sqlx::query_scalar!(
-        r#"select exists (select from webhook_endpoints where org_id = $1 and id = $2) as "found!""#,
+        r#"select exists (
+               select from webhook_endpoints where org_id = $1 and id = $2 and deleted_at is null
+           ) as "found!""#,
         tx.org().uuid(),
         id.uuid()
     );
@@ -126,11 +128,20 @@ pub async fn update(tx: &mut TenantTx, wanted: &Webhook, at: OffsetDateTime) -> 
     Ok(changed.fetch_one(&mut **tx).await?)
 }
 
-/// With all that is about it.
-pub async fn delete(tx: &mut TenantTx, id: WebhookId) -> Result<()> {
-    sqlx::query!("delete from webhook_endpoints where org_id = $1 and id = $2", tx.org().uuid(), id.uuid())
-        .execute(&mut **tx)
-        .await?;
+/// For its org it is no more, and nothing is sent there. What is left of it the worker sweeps.
+pub async fn delete(tx: &mut TenantTx, id: WebhookId, at: OffsetDateTime) -> Result<()> {
+    end_secrets(tx, id, at, at).await?;
+    sqlx::query!(
+        "update webhook_endpoints
+         set deleted_at = $3, status = 'disabled', disabled_reason = coalesce(disabled_reason, 'by_hand'),
+             disabled_at = coalesce(disabled_at, $3), url = '', description = ''
+         where org_id = $1 and id = $2",
+        tx.org().uuid(),
+        id.uuid(),
+        at
+    )
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -198,7 +209,9 @@ pub async fn select_attempt(
         r#"select id as "id: _", delivery_id as "delivery_id: _", event_id as "event_id: _", nth as number, at,
                   duration_milliseconds, outcome as "outcome: _", status_code, request_headers, response_headers,
                   response_body, error
-           from webhook_attempts where org_id = $1 and id = $2 and endpoint_id = $3"#,
+           from webhook_attempts
+           where org_id = $1 and id = $2 and endpoint_id = $3
+             and exists (select from webhook_endpoints where org_id = $1 and id = $3 and deleted_at is null)"#,
         tx.org().uuid(),
         id.uuid(),
         of.uuid()
@@ -215,7 +228,9 @@ pub async fn select_delivery(
         DeliveryRow,
         r#"select id as "id: _", event_id as "event_id: _", seq, status as "status: _", asked_by as "asked_by: _", attempts,
                   due_at, created_at, finished_at
-           from webhook_deliveries where org_id = $1 and id = $2 and endpoint_id = $3"#,
+           from webhook_deliveries
+           where org_id = $1 and id = $2 and endpoint_id = $3
+             and exists (select from webhook_endpoints where org_id = $1 and id = $3 and deleted_at is null)"#,
         tx.org().uuid(),
         id.uuid(),
         of.uuid()

@@ -1,4 +1,5 @@
-//! Deliveries of long ago, with their attempts, and secrets that sign nothing any more.
+//! Deliveries of long ago, with their attempts, secrets that sign nothing any more, and what is left of webhooks that were
+//! deleted.
 
 use crate::{error::Result, state::AppState};
 use time::{Duration, OffsetDateTime};
@@ -19,7 +20,16 @@ pub async fn sweep_webhooks(state: &AppState) -> Result<()> {
             break;
         }
     }
-    Ok(())
+    let mut tx = state.platform.begin().await?;
+    sqlx::query!(
+        "delete from webhook_endpoints w
+         where w.deleted_at is not null and not exists (
+             select from webhook_deliveries d where d.org_id = w.org_id and d.endpoint_id = w.id
+         )"
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
 }
 
 /// Endpoint by endpoint, as the index has them; answers how many deliveries that were.
@@ -30,7 +40,8 @@ async fn sweep_batch(state: &AppState, until: OffsetDateTime) -> Result<u64> {
              select w.org_id, d.id
              from webhook_endpoints w, lateral (
                  select d.id from webhook_deliveries d
-                 where d.org_id = w.org_id and d.endpoint_id = w.id and d.created_at < $1 and d.status <> 'running'
+                 where d.org_id = w.org_id and d.endpoint_id = w.id
+                   and d.created_at < case when w.deleted_at is null then $1::timestamptz else 'infinity' end and d.status <> 'running'
                  order by d.created_at limit $2 for update skip locked
              ) d
              limit $2

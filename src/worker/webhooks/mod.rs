@@ -12,7 +12,11 @@ use crate::{
     state::AppState,
     webhooks::{Claimed, Queue, Room, next},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{sleep, timeout},
@@ -27,6 +31,9 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// How long requests that are under way may go on when the process is to stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);
+/// How much longer than a question takes nobody asks again: where very many endpoints have something waiting, questions
+/// are not cheap, and are then about more at a time.
+const REST: u32 = 3;
 
 /// Delivers until told to stop; what is under way then has a moment to end, and is given back if it does not.
 pub async fn deliver_webhooks(state: AppState, client: WebhookClient, until: CancellationToken) {
@@ -74,17 +81,21 @@ struct UnderWay {
 impl Desk {
     async fn work(&mut self, until: &CancellationToken) {
         while !until.is_cancelled() {
-            let room = self.room();
+            let (room, asked) = (self.room(), Instant::now());
             if room.free > 0 {
                 match self.courier.queue.claim(&room).await {
                     Ok(claimed) => claimed.into_iter().for_each(|one| self.send_off(one)),
                     Err(error) => tracing::warn!(%error, "deliveries can't be asked for; trying again"),
                 }
             }
+            let took = asked.elapsed();
             tokio::select! {
                 () = until.cancelled() => {}
-                Some(ended) = self.working.join_next_with_id() => self.tidy(ended),
-                () = sleep(POLL) => {}
+                () = sleep((took * REST).max(POLL)) => {}
+                Some(ended) = self.working.join_next_with_id() => {
+                    self.tidy(ended);
+                    until.run_until_cancelled(sleep(took * REST)).await;
+                }
             }
             // Whoever else has ended meanwhile: one question for all of them.
             while let Some(ended) = self.working.try_join_next_with_id() {
