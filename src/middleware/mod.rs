@@ -94,6 +94,10 @@ fn held(state: &AppState, route: MethodRouter<AppState>) -> MethodRouter<AppStat
 
 /// What an operation asks of its caller.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own, and any of them may be a yes"
+)]
 struct Door {
     /// The operation's id.
     route: &'static str,

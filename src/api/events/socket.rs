@@ -76,7 +76,7 @@ pub async fn follow_events_by_socket(
     let upgrade = upgrade.read_buffer_size(LONGEST).write_buffer_size(LONGEST);
     let upgrade = upgrade.max_message_size(LONGEST).max_frame_size(LONGEST);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let carried = Socket { socket, sent: following.after, patience }.carry(following);
+        let carried = Socket { line: socket, sent: following.after, patience }.carry(following);
         state.streams.carry(carried).await;
     }))
 }
@@ -110,7 +110,7 @@ fn no_handshake() -> Error {
 }
 
 struct Socket {
-    socket: WebSocket,
+    line: WebSocket,
     /// The number of the last event that was sent.
     sent: i64,
     /// How long the other side may leave what was sent unread.
@@ -143,8 +143,8 @@ impl Socket {
         };
         let frame = CloseFrame { code, reason: reason.into() };
         let goodbye = async {
-            if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.recv().await {}
+            if self.line.send(Message::Close(Some(frame))).await.is_ok() {
+                while let Some(Ok(_)) = self.line.recv().await {}
             }
         };
         // Who does not hear it finds the connection closed.
@@ -168,7 +168,7 @@ impl Socket {
                         self.sent = event.seq;
                     }
                 }
-                message = self.socket.recv() => {
+                message = self.line.recv() => {
                     (heard, messages) = (Instant::now(), messages + 1);
                     if messages > MOST {
                         return Err(Over::TooMuch);
@@ -193,7 +193,7 @@ impl Socket {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Over> {
-        match timeout(self.patience, self.socket.send(message)).await {
+        match timeout(self.patience, self.line.send(message)).await {
             Ok(sent) => sent.map_err(|_| Over::Gone),
             Err(_) => Err(Over::Slow),
         }

@@ -1,4 +1,4 @@
-//! WebSockets: the same events as by the other way, and a word of why it ends.
+//! Sockets: the same events as by the other way, and a word of why it ends.
 
 use super::{EVENTS, make};
 use crate::support::{Listener, Persona, Reply, Socket, TestApp, claims, handshake, id, product};

@@ -1,7 +1,7 @@
 //! Tickets: each opens one stream, for whoever could have opened it themselves, and nothing else.
 
 use super::{EVENTS, make};
-use crate::support::{Listener, Persona, Reply, Socket, TestApp, claims, handshake, id};
+use crate::support::{Binary, Listener, Persona, Reply, Socket, TestApp, claims, handshake, id, until};
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
@@ -139,4 +139,22 @@ async fn what_is_kept_of_a_ticket_opens_nothing_and_is_swept() {
     app.clock.advance(Duration::from_secs(31));
     insula::worker::sweep_rows(&app.state).await.unwrap();
     assert_eq!(app.database.count("select count(*) from event_tickets").await, 0);
+}
+
+#[tokio::test]
+async fn a_ticket_stands_in_no_line_of_the_log() {
+    let app = TestApp::start().await;
+    let acme = app.org().await;
+    let mut served = Binary::serve(&app.database, &[]);
+    let there = Persona::new(&served.base().await, None);
+    let ticket = ticket(&acme.viewer).await;
+    assert_eq!(there.get(&by(&ticket)).await.status, 200);
+    let again = there.get(&format!("/api/v1/ws?ticket={ticket}")).await;
+    again.expect_problem(401, "invalid_ticket");
+    let log = || format!("{}{}", served.stdout(), served.stderr());
+    until("both are in the log", async || {
+        ["/api/v1/events\"", "/api/v1/ws\""].iter().all(|path| log().contains(path))
+    })
+    .await;
+    assert!(!log().contains(&ticket[20..]), "{}", log());
 }
