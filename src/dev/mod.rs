@@ -47,6 +47,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     config.limits.ip.burst = 3_000;
     config.decisions.sample = 1.0;
     config.storage.folder = data_dir.join("files");
+    config.usage.journal = data_dir.join("usage");
     show_mails(&mut config, &data_dir);
     let work = async {
         let servers = servers::start(&mut config, &data_dir, fresh).await?;

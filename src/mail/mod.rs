@@ -33,6 +33,8 @@ pub enum Template {
     AccountLocked,
     /// `name`
     AccountDeleted,
+    /// To owners: `name`, `org_name`, `policy`, `percent`, `used`, `quota`, `resets_at`.
+    QuotaUsed,
 }
 
 impl Template {
@@ -48,6 +50,7 @@ impl Template {
         Self::MfaDisabled,
         Self::AccountLocked,
         Self::AccountDeleted,
+        Self::QuotaUsed,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Template {
             Self::MfaDisabled => "mfa_disabled",
             Self::AccountLocked => "account_locked",
             Self::AccountDeleted => "account_deleted",
+            Self::QuotaUsed => "quota_used",
         }
     }
 

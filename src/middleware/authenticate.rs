@@ -1,9 +1,10 @@
 //! Whose credentials these are: a bearer JWT, or an API key.
 
-use super::{Refusable, ip_limit};
+use super::{Door, Refusable, ip_limit};
 use crate::{
     authn::{Actor, Principal},
     error::{Error, Result},
+    metering::{Known, Slip},
     state::AppState,
     trail::ClientIp,
 };
@@ -15,7 +16,11 @@ use axum::{
 };
 use std::net::IpAddr;
 
-pub async fn authenticate(State(state): State<AppState>, mut request: Request, next: Next) -> Refusable {
+pub async fn authenticate(
+    State((state, door)): State<(AppState, Door)>,
+    mut request: Request,
+    next: Next,
+) -> Refusable {
     let Some(&ClientIp { ip, .. }) = request.extensions().get::<ClientIp>() else {
         return Err(Error::Internal(anyhow!("authenticate stands below client_ip")));
     };
@@ -31,10 +36,19 @@ pub async fn authenticate(State(state): State<AppState>, mut request: Request, n
     };
     let span = tracing::Span::current();
     span.record("org", tracing::field::display(principal.org));
-    match principal.actor {
-        Actor::User { user, .. } => span.record("principal", tracing::field::display(user)),
-        Actor::ApiKey { key, .. } => span.record("principal", tracing::field::display(key)),
+    let key = match principal.actor {
+        Actor::User { user, .. } => {
+            span.record("principal", tracing::field::display(user));
+            None
+        }
+        Actor::ApiKey { key, .. } => {
+            span.record("principal", tracing::field::display(key));
+            Some(key)
+        }
     };
+    if let Some(slip) = request.extensions().get::<Slip>() {
+        slip.is_known(Known::new(principal.org, key, door.route));
+    }
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }

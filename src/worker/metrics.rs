@@ -31,6 +31,7 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     text.family("insula_event_streams", "gauge", "Streams of events that are open.");
     text.sample("insula_event_streams", &[], state.streams.count());
     state.limits.tell(&mut text);
+    state.meter.tell(&mut text);
     // What this replica counted is told whether or not the database can be asked.
     match timeout(PATIENCE, queue(&state)).await {
         Ok(Ok(figures)) => tell_queue(&mut text, &figures),

@@ -12,6 +12,7 @@ mod schedules;
 mod simulations;
 mod sweep;
 mod turns;
+mod usage_alerts;
 mod write_down;
 
 pub use audit::{keep_audit_sealed, seal_audit};
@@ -25,4 +26,5 @@ pub use permission_uses::keep_uses;
 pub use schedules::keep_schedules;
 pub use simulations::run_simulations;
 pub use sweep::{sweep, sweep_rows};
+pub use usage_alerts::{keep_usage_told, tell_of_usage};
 pub use write_down::{keep_accuracy, keep_decisions, keep_key_uses, keep_recorder, keep_usage};

@@ -95,5 +95,8 @@ mod totp;
 mod tuning;
 mod under_load;
 mod usage;
+mod usage_alerts;
+mod usage_crashes;
+mod usage_of_org;
 mod user_permissions;
 mod walls;

@@ -10,6 +10,7 @@ use crate::{
     events::{self, Entry},
     ids::{FileId, OrgId},
     limits::{self, record},
+    metering,
     state::AppState,
     storage::Key,
     tenancy::PlatformTx,
@@ -70,7 +71,7 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
     sqlx::query!("delete from mails where created_at < $1", at - MAILS).execute(&mut *tx).await?;
     sqlx::query!("delete from mail_tokens where expires_at < $1", at).execute(&mut *tx).await?;
     decisions::sweep(&mut tx, at).await?;
-    limits::sweep_usage(&mut tx, at).await?;
+    metering::sweep(&mut tx, state.config.usage.retention(), at).await?;
     limits::sweep_accuracy(&mut tx, at).await?;
     record::sweep(&mut tx, &state.config.decisions, at).await?;
     sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;

@@ -59,7 +59,7 @@ async fn a_sandbox_shares_no_name_stock_or_number_with_its_org() {
 }
 
 /// Tables with a fence that a reset leaves alone, and why.
-const KEPT: [(&str, &str); 18] = [
+const KEPT: [(&str, &str); 20] = [
     ("api_keys", "keys are the live org's"),
     ("audit_events", "what was done stays known"),
     ("audit_heads", "what was done stays known"),
@@ -76,8 +76,10 @@ const KEPT: [(&str, &str); 18] = [
     ("overrides", "an operator has given them"),
     ("permission_uses", "what was used stays known"),
     ("roles", "who may come in still may"),
+    ("usage_alerts", "what was told stays told"),
     ("usage_minutes", "what was used stays known"),
     ("usage_policy_minutes", "what was used stays known"),
+    ("usage_route_minutes", "what was used stays known"),
 ];
 
 #[tokio::test]
