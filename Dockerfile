@@ -31,12 +31,13 @@ FROM debian:${DEBIAN}-slim
 # The roots for outgoing TLS (managed Postgres and Redis, webhooks), without an apt-get in this stage.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/insula /usr/local/bin/insula
-# Where files are kept unless in a bucket. A named volume that is mounted there for the first time takes its owner.
+# Where files are kept unless in a bucket, and what is asked for until it is counted. A named volume that is mounted there for the first time takes its owner.
 RUN install --directory --owner=65532 --group=65532 --mode=700 /var/lib/insula
 
 ENV INSULA_HTTP__LISTEN=0.0.0.0:8080 \
     INSULA_LOG__FORMAT=json \
-    INSULA_STORAGE__FOLDER=/var/lib/insula/files
+    INSULA_STORAGE__FOLDER=/var/lib/insula/files \
+    INSULA_USAGE__JOURNAL=/var/lib/insula/usage
 # A number, so that Kubernetes can prove it is not root. Nothing else is written to: the root may be read-only.
 USER 65532:65532
 EXPOSE 8080

@@ -44,11 +44,13 @@ impl App {
         let background = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (state, listening) = Box::pin(AppState::open(config, clock, background.clone())).await?;
+        state.meter.open(&state.platform).await?;
         tasks.spawn(listening);
         tasks.spawn(worker::sweep(state.clone(), background.clone()));
         tasks.spawn(worker::keep_limits(state.clone(), background.clone()));
         tasks.spawn(worker::keep_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_usage(state.clone(), background.clone()));
+        tasks.spawn(worker::keep_usage_told(state.clone(), background.clone()));
         tasks.spawn(worker::keep_accuracy(state.clone(), background.clone()));
         tasks.spawn(worker::keep_key_uses(state.clone(), background.clone()));
         tasks.spawn(worker::keep_listeners_told(state.clone(), background.clone()));

@@ -34,6 +34,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub traces: Traces,
     pub limits: Limits,
+    pub usage: Usage,
     pub decisions: Decisions,
     pub events: Events,
     pub jobs: Jobs,
@@ -182,6 +183,14 @@ pub struct Decisions {
     pub sample: f64,
     pub retention_days: u32,
     pub mebibytes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    pub journal: PathBuf,
+    pub journal_mebibytes: u32,
+    pub retention_days: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -336,6 +345,8 @@ impl Config {
             ("REDIS__ASSUMED_REPLICAS", u64::from(self.redis.assumed_replicas)),
             ("AUTHZ__POLICIES_MEBIBYTES", u64::from(self.authz.policies_mebibytes)),
             ("STORAGE__IMPORT_MEBIBYTES", u64::from(self.storage.import_mebibytes)),
+            ("USAGE__JOURNAL_MEBIBYTES", u64::from(self.usage.journal_mebibytes)),
+            ("USAGE__RETENTION_DAYS", u64::from(self.usage.retention_days)),
             ("DECISIONS__RETENTION_DAYS", u64::from(self.decisions.retention_days)),
             ("JOBS__RETENTION_DAYS", u64::from(self.jobs.retention_days)),
             ("JOBS__FAILED_RETENTION_DAYS", u64::from(self.jobs.failed_retention_days)),
@@ -454,6 +465,18 @@ impl IpLimit {
             self.network_quota_per_minute.unwrap_or(self.quota_per_minute.saturating_mul(4)),
             self.network_burst.unwrap_or(self.burst.saturating_mul(4)),
         )
+    }
+}
+
+impl Usage {
+    /// How long a journal may get.
+    pub fn journal_bytes(&self) -> u64 {
+        u64::from(self.journal_mebibytes) << 20
+    }
+
+    /// How long counts by route and key are kept.
+    pub fn retention(&self) -> time::Duration {
+        time::Duration::days(self.retention_days.into())
     }
 }
 

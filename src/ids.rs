@@ -146,6 +146,8 @@ ids! {
     ReplicaId = "rep";
     /// One request, as named in `X-Request-Id`, logs and problems.
     RequestId = "req";
+    /// A file in which a process keeps what was asked of it until that is counted.
+    JournalId = "jrn";
 }
 
 impl RoleId {

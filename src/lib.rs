@@ -39,6 +39,7 @@ pub mod limits;
 
 // 4 what has happened
 pub mod events;
+pub mod metering;
 
 // 5 means
 pub mod access;

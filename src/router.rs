@@ -4,7 +4,7 @@ use crate::{
     api::{
         api_keys, audit_events, auth, categories, decisions, dev_mail, docs, events, explain, exports, files,
         health, imports, invitations, jobs, limits, me, orders, org, permissions, products, roles, schedules,
-        search, tiers, user_permissions, users, webhooks,
+        search, tiers, usage, user_permissions, users, webhooks,
     },
     authn::keyring,
     extract::Json,
@@ -46,6 +46,7 @@ fn described(state: Option<&AppState>, public_url: &str) -> (Router<AppState>, O
         api_keys::routes(),
         audit_events::routes(),
         limits::routes(),
+        usage::routes(),
         explain::routes(),
         decisions::routes(),
         categories::routes(),

@@ -20,9 +20,10 @@ use crate::{
     file_links::FileLinks,
     ids::{ApiKeyId, OrgId, SessionId},
     limits::{
-        IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit, Usage,
+        IpLimiter, Limits, Mode, OverrideBook, Policy, Scope, Subject, TierBook, TierPlan, Unit,
         record::Recorder,
     },
+    metering::Meter,
     metrics::{Attempts, Reads, Requests},
     page::CursorKey,
     storage::Storage,
@@ -61,8 +62,8 @@ pub struct Inner {
     pub overrides: OverrideBook,
     /// Decides how much a tier may do.
     pub limits: Limits,
-    /// How much each org asked for.
-    pub usage: Usage,
+    /// Counts what each org asks for.
+    pub meter: Meter,
     /// How many requests were answered, and in what time.
     pub requests: Requests,
     /// What became of attempts at delivering webhooks.
@@ -150,7 +151,7 @@ impl AppState {
             keyring: remembered.keyring,
             hasher: Hasher::with(cost, config.auth.concurrent_hashes, config.auth.queued_hashes)?,
             limits: Limits::open(&config.redis, clock.clone(), pools.clone()).await?,
-            usage: Usage::default(),
+            meter: Meter::new(&config.usage, clock.clone()),
             requests: Requests::default(),
             webhook_attempts: Attempts::default(),
             streams: Streams::default(),

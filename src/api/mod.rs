@@ -31,6 +31,7 @@ pub mod roles;
 pub mod schedules;
 pub mod search;
 pub mod tiers;
+pub mod usage;
 pub mod user_permissions;
 pub mod users;
 pub mod webhooks;

@@ -53,6 +53,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
         IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc()),
     ];
+    config.usage.journal = data_dir.join("usage");
     show_mails(&mut config, &data_dir);
     let work = async {
         let servers = servers::start(&mut config, &data_dir, fresh).await?;

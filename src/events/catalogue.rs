@@ -5,7 +5,7 @@ use crate::authz::{
     Permission,
     Resource::{
         self, ApiKeys, AuditEvents, Categories, Files, Invitations, Jobs, Orders, Org, Products, Roles,
-        Schedules, Users, Webhooks,
+        Schedules, Usage, Users, Webhooks,
     },
 };
 
@@ -123,6 +123,11 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("session.token_reused", AuditEvents, "A refresh token of a member was used twice: it may be stolen."),
     of("totp.disabled", AuditEvents, "A member has no second factor any more."),
     of("totp.enabled", AuditEvents, "A member has a second factor."),
+    of(
+        "usage.threshold_reached",
+        Usage,
+        "A half, four fifths or all of a quota is used; told once in its window.",
+    ),
     of("webhook.created", Webhooks, "A webhook was made."),
     of("webhook.deleted", Webhooks, "A webhook is gone."),
     of(

@@ -114,11 +114,6 @@ impl Decision {
         std::mem::take(&mut self.permits)
     }
 
-    /// When it was made, in nanoseconds since 1970.
-    pub(super) fn now(&self) -> u64 {
-        self.now
-    }
-
     /// The slug of the org's tier.
     pub(super) fn tier(&self) -> &str {
         &self.plan.slug

@@ -41,7 +41,7 @@ mod shelf;
 mod tier;
 #[cfg(test)]
 mod traps;
-mod usage;
+mod verdict;
 
 pub use accuracy::{Accuracy, Counting, sweep_accuracy};
 pub use book::{Granted, TierBook};
@@ -59,4 +59,4 @@ pub use permit::Permit;
 pub use policy::{Fault, Mode, Period, Policy, Scope, Unit};
 pub use replay::{Outcomes, Replay, Replayed};
 pub use tier::{Subject, Tier, TierPlan};
-pub use usage::{Usage, sweep_usage};
+pub use verdict::{Reached, Verdict};

@@ -35,6 +35,8 @@ pub enum Template {
     AccountDeleted,
     /// To whoever looks after the org: `name`, `webhook`, `url`, `reason`, `since`, `answer`.
     WebhookDisabled,
+    /// To owners: `name`, `org_name`, `policy`, `percent`, `used`, `quota`, `resets_at`.
+    QuotaUsed,
 }
 
 impl Template {
@@ -51,6 +53,7 @@ impl Template {
         Self::AccountLocked,
         Self::AccountDeleted,
         Self::WebhookDisabled,
+        Self::QuotaUsed,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Template {
             Self::AccountLocked => "account_locked",
             Self::AccountDeleted => "account_deleted",
             Self::WebhookDisabled => "webhook_disabled",
+            Self::QuotaUsed => "quota_used",
         }
     }
 

@@ -145,9 +145,24 @@ impl Words {
                 ],
                 None,
             ),
+            Template::QuotaUsed => quota_used(params),
         };
         Self { subject, sentences, action }
     }
+}
+
+fn quota_used(params: &Value) -> (String, Vec<String>, Option<Action>) {
+    let text = |key: &str| one_line(params[key].as_str().unwrap_or_default());
+    let number = |key: &str| params[key].as_i64().unwrap_or_default();
+    let (org, policy, resets_at) = (text("org_name"), text("policy"), text("resets_at"));
+    let (percent, used, quota) = (number("percent"), number("used"), number("quota"));
+    let so_far = format!("{org} has used {used} of the {quota} units of its limit \"{policy}\".");
+    let then = if percent < 100 {
+        format!("What is left has to do until {resets_at}.")
+    } else {
+        format!("Requests that need more of it are refused until {resets_at}.")
+    };
+    (format!("{org} has used {percent} % of its limit \"{policy}\""), vec![so_far, then], None)
 }
 
 fn changed(subject: &str, what: &str) -> (String, Vec<String>, Option<Action>) {

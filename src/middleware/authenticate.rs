@@ -4,6 +4,7 @@ use super::{Door, Refusable, ip_limit};
 use crate::{
     authn::{Actor, Credential, Principal, opaque},
     error::{Error, Result},
+    metering::{Known, Slip},
     state::AppState,
     telemetry,
     tenancy::gate,
@@ -46,15 +47,20 @@ pub async fn authenticate(
     };
     let span = tracing::Span::current();
     span.record("org", tracing::field::display(principal.org));
-    match principal.actor {
+    let key = match principal.actor {
         Actor::User { user, .. } => {
             span.record("principal", tracing::field::display(user));
             telemetry::caller(principal.org, user);
+            None
         }
         Actor::ApiKey { key, .. } => {
             span.record("principal", tracing::field::display(key));
             telemetry::caller(principal.org, key);
+            Some(key)
         }
+    };
+    if let Some(slip) = request.extensions().get::<Slip>() {
+        slip.is_known(Known::new(principal.org, key, door.route));
     }
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(credential);

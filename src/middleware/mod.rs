@@ -41,7 +41,7 @@ pub fn outer(state: &AppState, router: Router) -> Router {
         ServiceBuilder::new()
             .layer(from_fn(request_id::request_id))
             .layer(from_fn_with_state(state.clone(), client_ip::client_ip))
-            .layer(from_fn(trace::trace))
+            .layer(from_fn_with_state(state.clone(), trace::trace))
             .layer(from_fn_with_state(state.clone(), measured::measured))
             .layer(cors::cors(&http.allowed_origins))
             .layer(from_fn_with_state(http.require_https, security_headers::security_headers))

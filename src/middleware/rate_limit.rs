@@ -6,6 +6,7 @@ use crate::{
     caller::{Stance, subject},
     error::{Error, Problem},
     limits::{Decision, Reading, record::Recorded},
+    metering::Slip,
     state::AppState,
     tenancy::Control,
 };
@@ -38,7 +39,9 @@ pub async fn rate_limit(
     let decision = state.limits.decide(org, who, &plan, cost).await;
     let (at, admitted) = (decision.at_micros(), decision.admitted);
     state.recorder.push(Recorded { at, org, who, route: door.route, cost, admitted });
-    state.usage.count(org, &decision);
+    if let Some(slip) = extensions.get::<Slip>() {
+        slip.decided(&decision);
+    }
     let mut response =
         if decision.admitted { next.run(request).await } else { refusal(&decision).into_response() };
     tell(&decision, &mut response);

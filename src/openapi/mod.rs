@@ -46,6 +46,7 @@ use utoipa::{
         (name = "api keys", description = "How programs come in."),
         (name = "audit", description = "Who did what, kept for good."),
         (name = "limits", description = "How much a tier may do."),
+        (name = "usage", description = "How much was asked for."),
         (name = "decisions", description = "Who may do what, and why a request was refused."),
         (name = "categories", description = "How products are sorted."),
         (name = "products", description = "What is sold."),

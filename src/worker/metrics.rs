@@ -36,6 +36,7 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     }
     state.webhook_attempts.tell(&mut text);
     state.limits.tell(&mut text);
+    state.meter.tell(&mut text);
     // What this replica counted is told whether or not the database can be asked.
     match timeout(PATIENCE, queues(&state)).await {
         Ok(Ok((jobs, deliveries))) => {

@@ -13,6 +13,7 @@ mod schedules;
 mod simulations;
 mod sweep;
 mod turns;
+mod usage_alerts;
 mod webhooks;
 mod write_down;
 
@@ -28,5 +29,6 @@ pub use places::keep_places_told;
 pub use schedules::keep_schedules;
 pub use simulations::run_simulations;
 pub use sweep::{sweep, sweep_rows};
+pub use usage_alerts::{keep_usage_told, tell_of_usage};
 pub use webhooks::{WebhookClient, deliver_webhooks};
 pub use write_down::{keep_accuracy, keep_decisions, keep_key_uses, keep_recorder, keep_usage};

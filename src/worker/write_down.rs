@@ -23,7 +23,7 @@ pub async fn keep_recorder(state: AppState, until: CancellationToken) {
 
 /// What each org asked for.
 pub async fn keep_usage(state: AppState, until: CancellationToken) {
-    each(SOON, until, "what orgs asked for", || state.usage.flush(&state.platform)).await;
+    each(SOON, until, "what orgs asked for", || state.meter.fold(&state.platform)).await;
 }
 
 /// How exactly the limits were kept.

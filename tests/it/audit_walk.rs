@@ -43,7 +43,7 @@ const UNTOLD: [(&str, &str); 20] = [
     ("org_control", "the tests' own way to a tier"),
     ("permission_uses", "what was used"),
     ("refresh_tokens", "a session goes on"),
-    ("usage_minutes", "what was asked for"),
+    ("usage_minutes usage_route_minutes", "what was asked for"),
     ("webhook_deliveries", "what was to be sent to a webhook that is deleted goes by and by"),
     ("webhook_endpoints webhook_secrets", "what is left of a webhook that is deleted, which was told then"),
     ("webhook_secrets", "what signs nothing any more"),

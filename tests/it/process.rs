@@ -41,6 +41,7 @@ async fn a_setting_that_cannot_be_used_is_named_with_its_reason() {
         ("INSULA_LOG__FORMAT", "xml", "json"),
         ("INSULA_AUTH__ARGON2_MEMORY_KIB", "64", "7 MiB"),
         ("INSULA_AUTH__ARGON2_PASSES", "0", "1 to 20"),
+        ("INSULA_USAGE__RETENTION_DAYS", "0", "at least 1"),
         ("INSULA_TRACES__SAMPLE", "2", "0 (none) to 1"),
         ("INSULA_TRACES__OTLP_URL", "otel-collector:4318", "is no address"),
         ("INSULA_MAIL__FROM", "nobody", "is no sender"),

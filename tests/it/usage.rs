@@ -39,11 +39,11 @@ async fn the_use_of_an_org_is_what_its_clients_saw_and_another_orgs_is_not_in_it
     .await;
     assert_eq!(passing(8, &acme.owner).await, 5);
     assert_eq!(passing(2, &globex.owner).await, 2);
-    app.state.usage.flush(&app.state.platform).await.unwrap();
+    app.state.meter.fold(&app.state.platform).await.unwrap();
 
     app.clock.advance(std::time::Duration::from_mins(2));
     assert_eq!(passing(1, &acme.viewer).await, 1);
-    app.state.usage.flush(&app.state.platform).await.unwrap();
+    app.state.meter.fold(&app.state.platform).await.unwrap();
 
     let of_acme = operator.get(&format!("{USAGE}?org={}", acme.id)).await.expect(200);
     // In shadow: the fourth and the fifth, and the one of later.

@@ -1,13 +1,16 @@
 //! What is kept of it for two months.
 
-use super::{super::usage::KEPT, Counts, Key, MINUTE};
+use super::{Counts, Key, MINUTE};
 use crate::{
     clock::at_micros,
     error::Result,
     tenancy::{PlatformDb, PlatformTx},
 };
 use std::collections::BTreeMap;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
+
+/// The month that is being billed, and the one before.
+const KEPT: Duration = Duration::days(62);
 
 pub(super) async fn write(platform: &PlatformDb, counted: &BTreeMap<(u64, Key), Counts>) -> Result<()> {
     let of = |column: fn(&Counts) -> i64| counted.values().map(column).collect::<Vec<_>>();

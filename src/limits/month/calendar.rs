@@ -33,12 +33,16 @@ impl Period {
         Self::at(self.end.midnight().assume_utc(), day)
     }
 
+    pub(in crate::limits) fn begins(self) -> u64 {
+        nanos(self.start.midnight().assume_utc())
+    }
+
     pub(in crate::limits) fn ends(self) -> u64 {
         nanos(self.end.midnight().assume_utc())
     }
 
     pub(in crate::limits) fn holds(self, now: u64) -> bool {
-        (nanos(self.start.midnight().assume_utc())..self.ends()).contains(&now)
+        (self.begins()..self.ends()).contains(&now)
     }
 
     pub(in crate::limits) fn seconds(self) -> u32 {

@@ -12,6 +12,7 @@ use crate::{
     events::{self, Entry},
     ids::{FileId, OrgId},
     limits::{self, record},
+    metering,
     state::AppState,
     storage::Key,
     tenancy::PlatformTx,
@@ -76,7 +77,7 @@ pub async fn sweep_rows(state: &AppState) -> Result<()> {
         .execute(&mut *tx)
         .await?;
     decisions::sweep(&mut tx, at).await?;
-    limits::sweep_usage(&mut tx, at).await?;
+    metering::sweep(&mut tx, state.config.usage.retention(), at).await?;
     limits::sweep_accuracy(&mut tx, at).await?;
     record::sweep(&mut tx, &state.config.decisions, at).await?;
     sqlx::query!("delete from simulations where created_at < $1", at - KEPT).execute(&mut *tx).await?;

@@ -29,7 +29,7 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
     limit_by_the_month_with_exceptions(app, [&acme, &globex]).await;
     app.state.authz.uses().flush(&app.state.platform).await.unwrap();
     app.state.decisions.flush(&app.state.platform).await.unwrap();
-    app.state.usage.flush(&app.state.platform).await.unwrap();
+    app.state.meter.fold(&app.state.platform).await.unwrap();
     for org in [&acme, &globex] {
         app.died_in_an_upload(org.id, app.clock.now()).await;
     }
@@ -38,12 +38,14 @@ async fn two_orgs(app: &TestApp) -> (Org, Org) {
     (acme, globex)
 }
 
-/// Has each use something of a monthly quota, under a policy in shadow, and an override.
+/// Has each use something of a monthly quota and half of a daily one, under a policy in shadow, and an override.
 async fn limit_by_the_month_with_exceptions(app: &TestApp, orgs: [&Org; 2]) {
     let operator = app.operator().await;
     let month = json!({"name": "month", "scope": "org", "quota": 1_000_000, "period": "month"});
+    // Of which half is used by the next request.
+    let day = json!({"name": "day", "scope": "org", "quota": 2, "window_seconds": 86_400});
     let trial = json!({"name": "trial", "scope": "org", "quota": 9, "window_seconds": 60, "mode": "shadow"});
-    let tier = json!({"name": "Enterprise", "policies": [month, trial], "reason": "to have rows"});
+    let tier = json!({"name": "Enterprise", "policies": [month, day, trial], "reason": "to have rows"});
     operator.put("/operator/v1/tiers/enterprise", tier).await.expect(200);
     let expires_at = (app.clock.now() + Duration::from_hours(1)).format(&Rfc3339).unwrap();
     for org in orgs {

@@ -46,7 +46,7 @@ async fn an_id_of_another_org_in_a_filter_finds_nothing() {
         for filter in operation.parameters("query").into_iter().filter(|name| name.ends_with("_id")) {
             let kind = match filter {
                 "parent_id" => "cat",
-                "actor_id" | "target_id" | "object_id" => "key",
+                "actor_id" | "target_id" | "object_id" | "api_key_id" => "key",
                 "event_id" => "evt",
                 "delivery_id" => "dlv",
                 filter => &filter[..3],

@@ -61,7 +61,7 @@ async fn a_sandbox_shares_no_name_stock_or_number_with_its_org() {
 }
 
 /// Tables with a fence that a reset leaves alone, and why.
-const KEPT: [(&str, &str); 21] = [
+const KEPT: [(&str, &str); 23] = [
     ("api_keys", "keys are the live org's"),
     ("audit_events", "what was done stays known"),
     ("audit_heads", "what was done stays known"),
@@ -78,11 +78,13 @@ const KEPT: [(&str, &str); 21] = [
     ("overrides", "an operator has given them"),
     ("permission_uses", "what was used stays known"),
     ("roles", "who may come in still may"),
+    ("usage_alerts", "what was told stays told"),
     ("usage_minutes", "what was used stays known"),
     ("webhook_attempts", "they go with their webhook"),
     ("webhook_deliveries", "they go with their webhook"),
     ("webhook_secrets", "they go with their webhook"),
     ("usage_policy_minutes", "what was used stays known"),
+    ("usage_route_minutes", "what was used stays known"),
 ];
 
 #[tokio::test]

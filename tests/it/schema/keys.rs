@@ -18,6 +18,7 @@ pub const LINTS: &[Lint] = &[
         exceptions: &[
             ("members_by_user", "\"which orgs is this person in?\" is asked by the gate alone"),
             ("schedules_due", "whose time has come is asked by the worker alone, of all orgs"),
+            ("usage_alerts_untold", "what nobody was told of yet is asked by the worker alone, of all orgs"),
             ("jobs_of_all", "is what operators list, over all orgs"),
             ("jobs_of_all_status", "is what operators list, and what is swept, over all orgs"),
             ("jobs_waiting", "is what operators and metrics count, over all orgs"),

@@ -26,6 +26,7 @@ pub const LINTS: &[Lint] = &[
             ("recorded_decisions", "are packed, of many orgs a row; the platform role's alone"),
             ("simulations", "are operators' own; the platform role's alone"),
             ("simulation_outcomes", "compare orgs for operators; the platform role's alone"),
+            ("usage_journals", "are of processes, and hold what is asked for in all orgs; the platform role's alone"),
             ("users", "are people, who are members of many orgs; the gate's alone"),
             ("credentials", "are of people; the gate's alone"),
             ("sessions", "are of people; the gate's alone"),

@@ -242,10 +242,12 @@ pub fn config(database: &Database, settings: &str) -> Config {
          [limits.ip]\nquota_per_minute = 60000\nburst = 30000\n\
          [jobs]\nworkers = 0\n\
          [webhooks]\nin_flight = 0\nallowed_networks = [\"127.0.0.0/8\", \"::1/128\"]\n\
-         [storage]\nfolder = \"{}\"\n",
+         [storage]\nfolder = \"{}\"\n\
+         [usage]\njournal = \"{}\"\n",
         database.url("insula_app"),
         database.url("insula_platform"),
         database.files.display(),
+        database.usage().display(),
     );
     Config::with_all(&[&defaults, settings]).unwrap()
 }

@@ -25,6 +25,7 @@ impl Binary {
             command.env_remove(name);
         }
         command.env("INSULA_STORAGE__FOLDER", dir.path().join("files"));
+        command.env("INSULA_USAGE__JOURNAL", dir.path().join("usage"));
         command.args(args).envs(settings.iter().copied()).kill_on_drop(true).stdin(Stdio::null());
         let file = |name| File::create(dir.path().join(name)).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr"));

@@ -57,6 +57,11 @@ impl Database {
         Self::of(cluster, &name)
     }
 
+    /// Where processes on it keep their journals of what was asked for.
+    pub fn usage(&self) -> PathBuf {
+        self.files.with_extension("usage")
+    }
+
     /// The address for one of the roles.
     pub fn url(&self, role: &str) -> String {
         self.address.replacen(&format!("//{ROLE}@"), &format!("//{role}@"), 1)

@@ -45,6 +45,15 @@ impl Database {
         self.superuser().await.execute(sqlx::raw_sql(AssertSqlSafe(sql.into()))).await.unwrap();
     }
 
+    /// Ends every connection that a role has to it.
+    pub async fn cut_off(&self, role: &str) {
+        self.run(format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where usename = '{role}' and datname = current_database()"
+        ))
+        .await;
+    }
+
     /// One number.
     pub async fn count(&self, sql: impl Into<String>) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&mut self.superuser().await).await.unwrap()

@@ -3,7 +3,7 @@
 use super::{Database, Reply, TestApp, until};
 use insula::{
     authn::Actor,
-    ids::{OrgId, RequestId, SessionId, UserId},
+    ids::{JournalId, OrgId, RequestId, SessionId, UserId},
     tenancy::{Mode, TenantTx},
     trail::Trail,
     vault::Vault,
@@ -34,6 +34,23 @@ impl Database {
             request.uuid()
         );
         sqlx::query_as(AssertSqlSafe(query)).fetch_all(&mut self.superuser().await).await.unwrap()
+    }
+
+    /// What was told in an org by events of one type, the first first: their objects, with the ids of those.
+    pub async fn told_by(&self, org: OrgId, kind: &str) -> Vec<serde_json::Value> {
+        let query = "select object || jsonb_build_object('id', target) from events
+                     where org_id = $1 and type = $2 order by at, id";
+        let told = sqlx::query_scalar(query).bind(org.uuid()).bind(kind);
+        told.fetch_all(&mut self.superuser().await).await.unwrap()
+    }
+
+    /// As if a process had begun this journal of what is asked for.
+    pub async fn knows_journal(&self, id: JournalId) {
+        sqlx::query("insert into usage_journals (id, changed_at) values ($1, now())")
+            .bind(id.uuid())
+            .execute(&mut self.superuser().await)
+            .await
+            .unwrap();
     }
 
     pub async fn unsealed(&self) -> i64 {
