@@ -102,7 +102,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker => {
             config.check_for_serving()?;
             let _telemetry = telemetry::init_with_traces(&config.log, &config.traces)?;
-            app::work(config, Clock::system(), app::stopped_by_signal()?).await?;
+            Box::pin(app::work(config, Clock::system(), app::stopped_by_signal()?)).await?;
         }
         Command::Migrate => {
             config.check_for_migrating()?;

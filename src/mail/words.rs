@@ -121,30 +121,7 @@ impl Words {
                 vec![format!("Your {product} account is gone, as you asked. You won't hear from us again.")],
                 None,
             ),
-            Template::WebhookDisabled => (
-                "A webhook was disabled".to_owned(),
-                vec![
-                    if params["reason"] == "gone" {
-                        format!(
-                            "The webhook at {} has answered 410 Gone: it is sent nothing any more.",
-                            text("url")
-                        )
-                    } else {
-                        format!(
-                            "The webhook at {} has failed at every attempt since {}: it is sent nothing any more.",
-                            text("url"),
-                            text("since")
-                        )
-                    },
-                    format!("The last answer was: {}.", text("answer")),
-                    format!(
-                        "Once it works again, enable it (PATCH /api/v1/webhooks/{} with \"status\": \"enabled\") and \
-                         have replayed what it has missed: events are kept for 30 days.",
-                        text("webhook")
-                    ),
-                ],
-                None,
-            ),
+            Template::WebhookDisabled => webhook_disabled(params),
             Template::QuotaUsed => quota_used(params),
         };
         Self { subject, sentences, action }
@@ -172,6 +149,27 @@ fn changed(subject: &str, what: &str) -> (String, Vec<String>, Option<Action>) {
             .to_owned(),
     ];
     (subject.to_owned(), sentences, None)
+}
+
+fn webhook_disabled(params: &Value) -> (String, Vec<String>, Option<Action>) {
+    let [url, since, answer, id] =
+        ["url", "since", "answer", "webhook"].map(|key| one_line(params[key].as_str().unwrap_or_default()));
+    let why = if params["reason"] == "gone" {
+        format!("The webhook at {url} has answered 410 Gone: it is sent nothing any more.")
+    } else {
+        format!(
+            "The webhook at {url} has failed at every attempt since {since}: it is sent nothing any more."
+        )
+    };
+    let sentences = vec![
+        why,
+        format!("The last answer was: {answer}."),
+        format!(
+            "Once it works again, enable it (PATCH /api/v1/webhooks/{id} with \"status\": \"enabled\") and have replayed \
+             what it has missed: events are kept for 30 days."
+        ),
+    ];
+    ("A webhook was disabled".to_owned(), sentences, None)
 }
 
 /// What people call themselves and their orgs goes into headers and lines of its own: it keeps to one.

@@ -138,7 +138,7 @@ pub fn forbidden(ip: IpAddr, allowed: &[IpNet]) -> bool {
 
 /// IANA's special-purpose registry of IPv4, less what is globally reachable, and what clouds keep for themselves.
 const INSIDE_V4: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -162,7 +162,7 @@ fn inside_v4(ip: Ipv4Addr) -> bool {
     INSIDE_V4.iter().any(|(network, prefix)| (ip.to_bits() ^ network.to_bits()) >> (32 - prefix) == 0)
 }
 
-/// What of 2000::/3, the only addresses that are given out, is not reachable from everywhere.
+/// What of `2000::/3`, the only addresses that are given out, is not reachable from everywhere.
 const INSIDE_V6: [(Ipv6Addr, u32); 3] = [
     // Protocols' own: Teredo, benchmarking, ORCHID.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),

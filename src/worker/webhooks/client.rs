@@ -27,15 +27,16 @@ pub struct WebhookClient {
 
 impl WebhookClient {
     pub fn open(settings: &config::Webhooks) -> Result<Self, Unusable> {
-        Self::asking(settings, Arc::new(System))
+        let names: Arc<dyn Resolve> = Arc::new(System);
+        Self::asking(settings, &names)
     }
 
     /// With somebody of one's own to ask for the addresses of names; whatever they answer is checked.
-    pub fn asking(settings: &config::Webhooks, names: Arc<dyn Resolve>) -> Result<Self, Unusable> {
+    pub fn asking(settings: &config::Webhooks, names: &Arc<dyn Resolve>) -> Result<Self, Unusable> {
         let allowed: Arc<[IpNet]> = settings.allowed_networks.clone().into();
         let roots = roots(&settings.extra_roots_file)?;
         let client = |only_allowed| {
-            let (names, allowed) = (Arc::clone(&names), Arc::clone(&allowed));
+            let (names, allowed) = (Arc::clone(names), Arc::clone(&allowed));
             Client::builder()
                 .user_agent(USER_AGENT)
                 .dns_resolver(Arc::new(Checked { names, allowed, only_allowed }))
@@ -183,7 +184,8 @@ mod tests {
 
     fn client(names: &Arc<Rebinding>, allowed: &str) -> WebhookClient {
         let config = Config::with(&format!("[webhooks]\nallowed_networks = [{allowed}]")).unwrap();
-        WebhookClient::asking(&config.webhooks, Arc::clone(names) as Arc<dyn Resolve>).unwrap()
+        let names: Arc<dyn Resolve> = Arc::clone(names) as _;
+        WebhookClient::asking(&config.webhooks, &names).unwrap()
     }
 
     fn checked(names: &Arc<Rebinding>) -> Checked {
