@@ -56,8 +56,8 @@ async fn mute(app: &TestApp, who: &Persona, after: i64) -> TcpStream {
 }
 
 /// The numbers and types of the events that come whole, until nothing more does, or one of the type `last`.
-async fn heard(mut stream: TcpStream, last: &str) -> Vec<(i64, String)> {
-    let (mut read, mut heard) = (Vec::new(), Vec::new());
+async fn heard(mut stream: TcpStream, mut read: Vec<u8>, last: &str) -> Vec<(i64, String)> {
+    let mut heard = Vec::new();
     let mut chunk = vec![0; 1 << 16];
     // A line that was cut ends in an error, as well it may.
     while let Ok(Ok(length)) = timeout(Duration::from_secs(20), stream.read(&mut chunk)).await
@@ -79,6 +79,16 @@ async fn heard(mut stream: TcpStream, last: &str) -> Vec<(i64, String)> {
     heard
 }
 
+/// What comes until the first event has begun to.
+async fn beginning(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut read, mut chunk) = (Vec::new(), [0; 1024]);
+    while !read.windows(6).any(|six| six == b"event:") {
+        let length = timeout(Duration::from_secs(20), stream.read(&mut chunk)).await.unwrap().unwrap();
+        read.extend_from_slice(&chunk[..length]);
+    }
+    read
+}
+
 async fn until_dropped(app: &TestApp, acme: &Org) {
     until("who does not read is given up", async || app.state.streams.open_of(acme.id) == 0).await;
 }
@@ -91,7 +101,7 @@ async fn who_leaves_a_stream_unread_is_dropped_and_misses_nothing_on_coming_back
     until("the stream is open", async || app.state.streams.open_of(acme.id) == 1).await;
     until_dropped(&app, &acme).await;
     assert_eq!(app.state.streams.places.count(Carrier::ServerSent), 0);
-    let heard: Vec<i64> = heard(stream, "").await.into_iter().map(|(number, _)| number).collect();
+    let heard: Vec<i64> = heard(stream, Vec::new(), "").await.into_iter().map(|(number, _)| number).collect();
     assert!(heard.len() < usize::try_from(PRODUCTS).unwrap(), "all of it was buffered: {}", heard.len());
     assert!(heard.iter().copied().eq((before + 1..).take(heard.len())), "{heard:?}");
     let after = heard.last().copied().unwrap_or(before);
@@ -127,8 +137,9 @@ async fn who_reads_slowly_is_asked_anew_before_they_are_told_the_rest() {
     let (acme, before) = busy(&app).await;
     let role = json!({"name": "sorter", "permissions": ["events:read", "categories:read"]});
     acme.owner.post("/api/v1/roles", role).await.expect(201);
-    let stream = mute(&app, &acme.viewer, before).await;
-    until("the stream is open", async || app.state.streams.open_of(acme.id) == 1).await;
+    let mut stream = mute(&app, &acme.viewer, before).await;
+    // Until then nobody has been asked whether they may read products.
+    let read = beginning(&mut stream).await;
     let begun = Instant::now();
     acme.owner
         .patch(&format!("/api/v1/users/{}", acme.viewer.user()), json!({"roles": ["sorter"]}))
@@ -137,7 +148,7 @@ async fn who_reads_slowly_is_asked_anew_before_they_are_told_the_rest() {
     acme.owner.post("/api/v1/categories", json!({"name": "Tools"})).await.expect(201);
     // It is time itself that is waited for: who takes longer is asked anew.
     until("they have taken longer than two seconds", async || begun.elapsed() > Duration::from_secs(3)).await;
-    let heard = heard(stream, "category.created").await;
+    let heard = heard(stream, read, "category.created").await;
     assert_eq!(heard.last().unwrap().1, "category.created");
     // A hundred were read at a time, while they might still read them.
     assert!(heard.len() < 100, "the whole page was told: {}", heard.len());
