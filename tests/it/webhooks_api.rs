@@ -39,12 +39,12 @@ async fn a_webhook_is_made_found_changed_and_deleted_by_who_may_and_shows_its_se
     assert!(found.expect(200).get("secret").is_none());
     assert_eq!(found.header("etag"), reply.header("etag"));
 
-    let patch = json!({"events": ["*"], "ordered": false});
-    acme.admin.patch_if(&path, "\"7\"", patch.clone()).await.expect_problem(412, "stale");
-    let changed = acme.admin.patch_if(&path, "\"1\"", patch.clone()).await.expect(200);
+    let change = json!({"events": ["*"], "ordered": false});
+    acme.admin.patch_if(&path, "\"7\"", change.clone()).await.expect_problem(412, "stale");
+    let changed = acme.admin.patch_if(&path, "\"1\"", change.clone()).await.expect(200);
     assert_eq!((&changed["events"], &changed["version"]), (&json!(["*"]), &json!(2)));
     assert_eq!(changed["description"], "The warehouse");
-    let same = acme.admin.patch(&path, patch).await.expect(200);
+    let same = acme.admin.patch(&path, change).await.expect(200);
     assert_eq!(same["version"], 2, "nothing was changed");
 
     let listed =

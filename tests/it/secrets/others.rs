@@ -60,8 +60,8 @@ pub async fn webhooks(base: &str, run: &mut Run) {
     reply.expect(200);
     let [next] = run.shown("rotate the secret of a webhook", &reply, ["secret"]);
     run.keep_bytes("next key of a webhook", &STANDARD.decode(next.trim_start_matches("whsec_")).unwrap());
-    let patch = json!({"description": "The warehouse"});
-    run.told("change a webhook", &walter.patch(&path, patch).await, 200);
+    let change = json!({"description": "The warehouse"});
+    run.told("change a webhook", &walter.patch(&path, change).await, 200);
     for path in [&path, "/api/v1/webhooks", "/api/v1/events/history", "/api/v1/audit-events"] {
         run.told(path, &walter.get(path).await, 200);
     }
