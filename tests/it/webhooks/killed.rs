@@ -42,9 +42,9 @@ async fn every_event_arrives_however_often_workers_are_killed_and_twice_only_und
     })
     .await;
     let events: BTreeSet<String> = history(&org, "product.created").await.into_iter().collect();
-    let received: BTreeSet<String> = receiver.ids().into_iter().collect();
+    let came: BTreeSet<String> = receiver.ids().into_iter().collect();
     assert_eq!(events.len(), EVENTS);
-    assert_eq!(received, events, "each, and nothing else");
+    assert_eq!(came, events, "each, and nothing else");
 }
 
 #[tokio::test]

@@ -102,13 +102,13 @@ async fn an_attempt_is_written_down_with_what_was_sent_and_answered_and_no_secre
     until("it was delivered", async || app.all_are(&hook, 1, "succeeded").await).await;
 
     let first = &app.attempts(&hook).await[0];
-    let received = &receiver.received()[0];
-    assert_eq!(received.line, "POST /hooks?tenant=1 HTTP/1.1");
+    let came = &receiver.received()[0];
+    assert_eq!(came.line, "POST /hooks?tenant=1 HTTP/1.1");
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature", "content-type"] {
-        assert_eq!(first.request_headers[name], received.headers[name], "{name}");
+        assert_eq!(first.request_headers[name], came.headers[name], "{name}");
     }
-    assert_eq!(received.headers["content-type"], "application/json");
-    assert!(received.headers["user-agent"].starts_with("Insula-Webhooks/"), "{received:?}");
+    assert_eq!(came.headers["content-type"], "application/json");
+    assert!(came.headers["user-agent"].starts_with("Insula-Webhooks/"), "{came:?}");
     assert_eq!(first.response_headers.as_ref().unwrap()["x-trace"], "abc");
     let body = first.response_body.as_ref().unwrap();
     assert!(body.starts_with("é\u{fffd}é\u{fffd}") && body.len() < 8_192, "{} octets", body.len());
@@ -118,7 +118,7 @@ async fn an_attempt_is_written_down_with_what_was_sent_and_answered_and_no_secre
     app.number().await;
     let event = &history(&org, "product.created").await[0];
     let told = org.owner.get(&format!("/api/v1/events/history/{event}")).await;
-    assert_eq!((event.as_str(), received.body.as_str()), (received.id(), told.text.as_str()));
+    assert_eq!((event.as_str(), came.body.as_str()), (came.id(), told.text.as_str()));
     let secret = hook.secret.trim_start_matches("whsec_");
     assert_eq!(app.database.mentions(secret).await, [""; 0]);
 }
@@ -132,8 +132,8 @@ async fn whoever_wants_to_be_left_alone_for_a_while_is() {
         let hook = app.hook(org.id, NewHook { url: &receiver.url, ..NewHook::default() }).await;
         make_product(&org.owner, &format!("COG-{status}")).await;
         until("it was delivered", async || app.all_are(&hook, 1, "succeeded").await).await;
-        let received = receiver.received();
-        let between = received[1].at - received[0].at;
+        let came = receiver.received();
+        let between = came[1].at - came[0].at;
         assert!(between >= Duration::from_millis(least), "{status}: again after {between:?}");
     }
 }
@@ -190,8 +190,8 @@ async fn an_org_s_webhooks_are_told_of_what_they_want_to_hear_and_of_no_other_or
     app.number().await;
     app.hook(globex.id, NewHook { url: &theirs.url, events: &["*"], ..NewHook::default() }).await;
     let hears = app.hook(acme.id, NewHook { url: &all.url, events: &["*"], ..NewHook::default() }).await;
-    let picky = ["category.created", "product.created"];
-    let picks = app.hook(acme.id, NewHook { url: &own.url, events: &picky, ..NewHook::default() }).await;
+    let wanted = ["category.created", "product.created"];
+    let picks = app.hook(acme.id, NewHook { url: &own.url, events: &wanted, ..NewHook::default() }).await;
     let shut = app.hook(acme.id, NewHook { url: &off.url, events: &["*"], ..NewHook::default() }).await;
     app.disable(&shut).await;
 
@@ -204,7 +204,7 @@ async fn an_org_s_webhooks_are_told_of_what_they_want_to_hear_and_of_no_other_or
         let mut types: Vec<_> = receiver
             .received()
             .iter()
-            .map(|received| serde_json::from_str::<serde_json::Value>(&received.body).unwrap())
+            .map(|came| serde_json::from_str::<serde_json::Value>(&came.body).unwrap())
             .map(|event| {
                 assert_eq!(event["org"], json!(acme.id));
                 event["type"].as_str().unwrap().to_owned()

@@ -20,26 +20,26 @@ async fn the_official_libraries_believe_what_is_sent_and_nothing_that_was_change
         .await;
     make_product(&org.owner, "Zoë's").await;
     until("it has come", async || receiver.count() == 1).await;
-    let received = receiver.received().remove(0);
+    let came = receiver.received().remove(0);
     let with = |name: &str, value: &str| {
-        let mut changed = received.clone();
+        let mut changed = came.clone();
         changed.headers.insert(name.to_owned(), value.to_owned());
         changed
     };
     for library in LIBRARIES {
-        let event = verified(library, &hook.secret, &received).unwrap_or_else(|| panic!("{library:?}"));
+        let event = verified(library, &hook.secret, &came).unwrap_or_else(|| panic!("{library:?}"));
         assert_eq!(event["type"], "product.created");
         assert_eq!(event["data"]["object"]["sku"], "Zoë's");
 
-        let later = received.headers["webhook-timestamp"].parse::<i64>().unwrap() + 1;
+        let later = came.headers["webhook-timestamp"].parse::<i64>().unwrap() + 1;
         for (changed, what) in [
-            (Received { body: received.body.replace("Zoë", "Zoe"), ..received.clone() }, "the body"),
+            (Received { body: came.body.replace("Zoë", "Zoe"), ..came.clone() }, "the body"),
             (with("webhook-id", "evt_01jd8yq3c5f4x7t9k2m6n8p0rs"), "the id"),
             (with("webhook-timestamp", &later.to_string()), "the time"),
         ] {
             assert_eq!(verified(library, &hook.secret, &changed), None, "{library:?}: {what}");
         }
-        assert_eq!(verified(library, &other.secret, &received), None, "{library:?}: another's secret");
+        assert_eq!(verified(library, &other.secret, &came), None, "{library:?}: another's secret");
     }
 }
 
@@ -58,9 +58,9 @@ async fn while_a_secret_is_rotated_whoever_knows_either_believes_and_later_the_n
     make_product(&org.owner, "LATER").await;
     until("it has come too", async || receiver.count() == 2).await;
 
-    let received = receiver.received();
+    let came = receiver.received();
     for library in LIBRARIES {
-        let believes = |secret: &str, nth: usize| verified(library, secret, &received[nth]).is_some();
+        let believes = |secret: &str, nth: usize| verified(library, secret, &came[nth]).is_some();
         assert!(believes(&hook.secret, 0) && believes(&new, 0), "{library:?}: while both hold");
         assert!(believes(&new, 1), "{library:?}: the new one");
         assert!(!believes(&hook.secret, 1), "{library:?}: the old one holds no more");
