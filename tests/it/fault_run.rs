@@ -283,8 +283,8 @@ async fn whatever_is_killed_or_restarted_under_load_what_was_answered_is_there_o
             answered.heard.lock().unwrap().last().copied() == head
         })
         .await;
-        let heard = answered.heard.lock().unwrap();
-        let broken: Vec<_> = heard.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
+        let numbers = answered.heard.lock().unwrap();
+        let broken: Vec<_> = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
         assert!(broken.is_empty(), "missed, or heard twice: {broken:?}");
     }
     for (org, receiver) in orgs.iter().zip(&receivers) {
