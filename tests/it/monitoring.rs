@@ -27,7 +27,7 @@ fn asked() -> String {
     let dashboard: Value = serde_json::from_str(&shipped("dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    targets.map(|target| format!("{}\n", target["expr"].as_str().unwrap())).collect()
+    targets.map(|target| target["expr"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test]
