@@ -5,7 +5,7 @@
 use super::support::{
     Binary, Database, Dir, Listener, Org, Persona, Private, TestApp, id, product,
     receiver::{Answer, Receiver, status},
-    until_within,
+    signal_to, until_within,
 };
 use futures::future::join_all;
 use insula::{ids::RequestId, local::Redis};
@@ -96,6 +96,14 @@ impl Day {
         let base = process.base().await;
         self.replicas.push(Replica { process, base });
         *self.bases.lock().unwrap() = self.replicas.iter().map(|replica| replica.base.clone()).collect();
+    }
+
+    async fn kill_redis(&self) {
+        let client = redis::Client::open(self.redis.as_ref().unwrap().url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap();
+        let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap();
+        signal_to(pid.parse().unwrap(), "KILL");
     }
 
     /// Waits until so much more is answered.
@@ -256,8 +264,9 @@ async fn whatever_is_killed_or_restarted_under_load_what_was_answered_is_there_o
     let followers: Vec<_> = each().map(|(org, answered)| day.follow(org, answered)).collect();
     day.goes_on("before anything happens").await;
 
-    day.redis.take().unwrap().stop().await.unwrap();
+    day.kill_redis().await;
     day.goes_on("without Redis").await;
+    drop(day.redis.take());
     day.redis = Some(Redis::start(day.dir.path(), None).await.unwrap());
 
     worker.signal("KILL");
