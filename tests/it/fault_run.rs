@@ -170,6 +170,15 @@ impl Client {
         self.who.at(&bases[self.tries % bases.len()])
     }
 
+    /// One of three tries hangs up, before it is done or after and never hears of it.
+    fn patience(&self) -> Duration {
+        if self.tries.is_multiple_of(3) {
+            Duration::from_millis(self.tries as u64 % 10 * 3 + 3)
+        } else {
+            PATIENCE
+        }
+    }
+
     /// As a client does that does not give up: the same with the same key, until it is answered. What it is told until then
     /// is to come again.
     async fn insist(&mut self, path: &str, body: Value) -> Value {
@@ -177,6 +186,7 @@ impl Client {
         loop {
             let who = self.next();
             let request = who.request(Method::POST, path).header("idempotency-key", &key).json(&body);
+            let request = request.timeout(self.patience());
             let Ok(answer) = request.send().await else { continue };
             let (status, text) = (answer.status().as_u16(), answer.text().await);
             let Ok(text) = text else { continue };
