@@ -3,7 +3,7 @@
 use crate::{
     authz::{Action::Read, Resource},
     error::{Error, Result},
-    extract::{Json, Query, Span, TenantDb},
+    extract::{Granularity, Json, Query, Span, TenantDb},
     ids::ApiKeyId,
     middleware::TenantRoutes,
     state::AppState,
@@ -51,15 +51,6 @@ struct UsageQuery {
     /// What this limit policy said.
     #[param(example = "user", min_length = 1, max_length = 40, pattern = "^[a-z0-9][a-z0-9_-]*$")]
     policy: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = UsageGranularity)]
-pub enum Granularity {
-    Minute,
-    Hour,
-    Day,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -139,7 +130,7 @@ async fn get_usage(
     Query(query): Query<UsageQuery>,
 ) -> Result<Json<Usage>> {
     let span = Span::of(query.from, query.to, state.clock.now())?;
-    let granularity = query.granularity.unwrap_or_else(|| Granularity::fitting(span, query.group_by));
+    let granularity = query.granularity.unwrap_or_else(|| fitting(span, query.group_by));
     let most = if query.group_by.is_some() { MOST_GROUPED } else { MOST_BUCKETS };
     if span.length().whole_seconds() / granularity.seconds() > most {
         return Err(unusable(format!("more than {most} buckets: take longer ones, or a shorter span")));
@@ -179,37 +170,13 @@ impl UsageQuery {
     }
 }
 
-impl Granularity {
-    fn fitting(span: Span, group_by: Option<GroupBy>) -> Self {
-        let length = span.length();
-        let (minutes, hours) = match group_by {
-            None => (Duration::DAY, Duration::days(60)),
-            Some(_) => (Duration::hours(3), Duration::days(8)),
-        };
-        if length <= minutes {
-            Self::Minute
-        } else if length <= hours {
-            Self::Hour
-        } else {
-            Self::Day
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-        }
-    }
-
-    const fn seconds(self) -> i64 {
-        match self {
-            Self::Minute => 60,
-            Self::Hour => 3_600,
-            Self::Day => 86_400,
-        }
-    }
+/// A group has a row of its own in each bucket.
+fn fitting(span: Span, group_by: Option<GroupBy>) -> Granularity {
+    let (minutes, hours) = match group_by {
+        None => (Duration::DAY, Duration::days(60)),
+        Some(_) => (Duration::hours(3), Duration::days(8)),
+    };
+    Granularity::fitting(span.length(), minutes, hours)
 }
 
 impl GroupBy {

@@ -1,6 +1,7 @@
 //! What handlers ask for, each with rejections that are problem+json.
 
 mod form;
+mod granularity;
 mod if_match;
 mod json;
 mod list;
@@ -12,6 +13,7 @@ mod tenant_db;
 mod view;
 
 pub use form::{Form, Part, too_large};
+pub use granularity::Granularity;
 pub use if_match::{ETag, IfMatch};
 pub use json::{Action, Json, read};
 pub use list::{List, ListParams, Listed};

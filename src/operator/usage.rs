@@ -3,7 +3,7 @@
 use crate::{
     authz::{Action::Read, Resource},
     error::{Error, Result},
-    extract::{Json, Query, Span},
+    extract::{Granularity, Json, Query, Span},
     ids::OrgId,
     middleware::TenantRoutes,
     state::AppState,
@@ -37,15 +37,7 @@ struct UsageQuery {
     /// Of one organisation; of all together by default.
     org: Option<OrgId>,
     /// How long each bucket is; by default what fits the span.
-    bucket: Option<Bucket>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Bucket {
-    Minute,
-    Hour,
-    Day,
+    bucket: Option<Granularity>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -85,7 +77,7 @@ pub struct PlatformUsage {
     pub from: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub to: OffsetDateTime,
-    pub bucket: Bucket,
+    pub bucket: Granularity,
     pub totals: UsageTotals,
     /// Those in which something was asked for, from the earliest on.
     #[schema(max_items = 1_500)]
@@ -168,7 +160,9 @@ async fn get_platform_usage(
     Query(query): Query<UsageQuery>,
 ) -> Result<Json<PlatformUsage>> {
     let span = Span::of(query.from, query.to, state.clock.now())?;
-    let bucket = query.bucket.unwrap_or_else(|| Bucket::fitting(span.length()));
+    let bucket = query
+        .bucket
+        .unwrap_or_else(|| Granularity::fitting(span.length(), Duration::DAY, Duration::days(60)));
     if span.length().whole_seconds() / bucket.seconds() > MOST_BUCKETS {
         return Err(unusable(format!(
             "more than {MOST_BUCKETS} buckets: take longer ones, or a shorter span"
@@ -211,34 +205,6 @@ fn unusable(detail: String) -> Error {
     Error::malformed("bad_parameter", detail)
 }
 
-impl Bucket {
-    fn fitting(length: Duration) -> Self {
-        if length <= Duration::DAY {
-            Self::Minute
-        } else if length <= Duration::days(60) {
-            Self::Hour
-        } else {
-            Self::Day
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-        }
-    }
-
-    const fn seconds(self) -> i64 {
-        match self {
-            Self::Minute => 60,
-            Self::Hour => 3_600,
-            Self::Day => 86_400,
-        }
-    }
-}
-
 impl Measure {
     const fn as_str(self) -> &'static str {
         match self {
@@ -255,7 +221,7 @@ async fn select_buckets(
     tx: &mut PlatformTx,
     Span { from, to }: Span,
     org: Option<OrgId>,
-    bucket: Bucket,
+    bucket: Granularity,
 ) -> Result<Vec<UsageBucket>> {
     let buckets = sqlx::query_as!(
         UsageBucket,

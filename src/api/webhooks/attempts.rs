@@ -96,7 +96,7 @@ pub async fn list_webhook_attempts(
     list: List<WebhookAttempt>,
 ) -> Result<Response> {
     let mut tx = db.read().await?;
-    store::exists(&mut tx, id).await?.then_some(()).or_not_found()?;
+    store::check_exists(&mut tx, id).await?;
     let page = list.page(&mut tx).await?;
     drop(tx);
     Ok(list.answer(page))

@@ -133,7 +133,7 @@ pub async fn list_webhook_deliveries(
     list: List<WebhookDelivery>,
 ) -> Result<Response> {
     let mut tx = db.read().await?;
-    store::exists(&mut tx, id).await?.then_some(()).or_not_found()?;
+    store::check_exists(&mut tx, id).await?;
     let page = list.page(&mut tx).await?;
     drop(tx);
     Ok(list.answer(page))

@@ -6,7 +6,7 @@ use super::{
     deliveries::{DeliveryRow, WebhookDelivery},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, OptionExt as _, Result},
     ids::{AttemptId, DeliveryId, WebhookId, WebhookSecretId},
     tenancy::TenantTx,
     vault::Vault,
@@ -79,7 +79,9 @@ pub async fn select(tx: &mut TenantTx, id: WebhookId) -> Result<Option<Webhook>>
     Ok(found.fetch_optional(&mut **tx).await?)
 }
 
-pub async fn exists(tx: &mut TenantTx, id: WebhookId) -> Result<bool> {
+/// # Errors
+/// 404 where there is none, or none any more.
+pub async fn check_exists(tx: &mut TenantTx, id: WebhookId) -> Result<()> {
     let found = sqlx::query_scalar!(
         r#"select exists (
                select from webhook_endpoints where org_id = $1 and id = $2 and deleted_at is null
@@ -87,7 +89,7 @@ pub async fn exists(tx: &mut TenantTx, id: WebhookId) -> Result<bool> {
         tx.org().uuid(),
         id.uuid()
     );
-    Ok(found.fetch_one(&mut **tx).await?)
+    found.fetch_one(&mut **tx).await?.then_some(()).or_not_found()
 }
 
 /// The same, locked to the end of the transaction: whoever else does something with it comes before or after.
